@@ -1,0 +1,3 @@
+module github.com/qpidd-cluster/qpidd-cluster
+
+go 1.26

@@ -37,7 +37,8 @@ const (
 	KindDequeue
 	KindRelease
 	KindDeadLetter
-	KindControl // the cluster's own: hello, form, active, held, evidence
+	KindHeld
+	KindControl // the cluster's own: see package cluster
 )
 
 // HeaderBytes is the size of the header that every entry opens with:

@@ -1,0 +1,330 @@
+package broker
+
+import "time"
+
+// holder tells, in a slot, who has the message: a consumer of this member (odd), another
+// member to which its dispatcher assigned it (even), or the dispatcher itself, which has
+// proposed to remove it.
+type holder uint32
+
+const (
+	holderNone holder = 0
+	holderOwn  holder = 2
+	// firstPeer is where the even numbers of other members begin.
+	firstPeer holder = 4
+)
+
+func (h holder) local() bool { return h&1 == 1 }
+
+// dispatch is how a queue hands out its messages. One member, the dispatcher, decides who
+// gets which; the others ask it for as many as their own consumers can take (Want), and it
+// assigns (Assign). Who dispatches, since which index (epoch), and on whose report of what
+// it holds a new one still waits, is the same on every member.
+type dispatch struct {
+	dispatcher MemberID
+	epoch      Index
+	waiting    []MemberID
+
+	marked bool
+	usedAt time.Duration
+
+	purging bool // drop what is ready up to purgeTo
+	purgeTo Index
+
+	// On the dispatcher.
+	ready      int // messages that nobody holds (kept on all members, true on this one)
+	readyBytes int64
+	cursor     uint64 // nothing before it is ready
+	peers      []peer
+	next       int // whose turn it is among locals and peers
+
+	// Where the consumers are.
+	locals      []*local
+	assigned    uint64  // by the dispatcher, this epoch
+	wanted      uint64  // told to the dispatcher, this epoch
+	drains      uint64  // drains asked for, this epoch
+	assignments []Index // to be handed out in this run
+	drained     uint64  // highest drain that the dispatcher answered
+}
+
+// peer is another member that consumes from a queue dispatched here.
+type peer struct {
+	member      MemberID
+	handle      holder
+	limit, sent uint64
+	drain       uint64 // to be answered once nothing more is ready
+	lastDrain   uint64 // highest one asked for
+	batch       []Index
+}
+
+// Port is a connection as its member's broker sees it.
+type Port struct {
+	Conn    ConnID
+	Blocked bool // it is not reading: hand it nothing more
+	locals  []*local
+	early   []Request // credit for consumers whose subscription is not applied yet
+}
+
+// local is a consumer of this member, or a get.
+type local struct {
+	q           *Queue
+	port        *Port
+	id          ConsumerID
+	handle      holder
+	limit, sent uint64
+	held        int
+	drain       uint64 // number of its drain + 1, if it waits for one
+	pos         uint64 // where a browser stands
+	browse, settled,
+	get, gone bool // gone: cancelled, but it may still hold messages
+}
+
+// Limits of one run, so that a long queue does not keep others waiting.
+const (
+	serveMessages = 512     // handed out a queue and run
+	remoteWindow  = 1024    // most that one consumer is assigned ahead from another member
+	serveBytes    = 4 << 20 // of records handed out a queue and run
+)
+
+func (l *local) room() uint64 {
+	if l.gone || l.browse || l.port.Blocked || l.sent >= l.limit {
+		return 0
+	}
+	return l.limit - l.sent
+}
+
+// firstReady is the first message that nobody holds.
+func (q *Queue) firstReady() *slot {
+	for ; q.cursor < q.tail; q.cursor++ {
+		if m := q.at(q.cursor); m.state == slotReady {
+			return m
+		}
+	}
+	return nil
+}
+
+// hold marks the first ready message, which is at the cursor, as held.
+func (q *Queue) hold(m *slot, h holder) {
+	m.state, m.holder = slotHeld, h
+	q.ready--
+	q.readyBytes -= int64(m.ref.Length)
+}
+
+// unhold forgets a local consumer's hold on m.
+func (q *Queue) unhold(m *slot) {
+	if m.state != slotHeld || !m.holder.local() {
+		return
+	}
+	for _, l := range q.locals {
+		if l.handle == m.holder {
+			l.held--
+			q.dropGone(l)
+			return
+		}
+	}
+}
+
+// serve hands out what can be handed out.
+func (s *shard) serve(now time.Duration, q *Queue) {
+	s.browseAll(now, q)
+	if q.dispatcher != s.b.cfg.Self {
+		s.place(now, q)
+		return
+	}
+	if len(q.waiting) > 0 {
+		return
+	}
+	if q.purging {
+		for m := q.firstReady(); m != nil && m.index <= q.purgeTo; m = q.firstReady() {
+			s.discard(now, q, m, reasonPurged)
+		}
+		q.purging = false
+	}
+	for q.over() && q.firstReady() != nil {
+		s.discard(now, q, q.at(q.cursor), reasonMaxLength)
+	}
+	if q.draining {
+		for m := q.firstReady(); m != nil; m = q.firstReady() {
+			s.discard(now, q, m, reasonDeleted)
+		}
+		return
+	}
+	s.handOut(now, q)
+	s.flushPeers(q)
+	s.answerDrains(q)
+}
+
+func (s *shard) handOut(now time.Duration, q *Queue) {
+	messages, bytes := serveMessages, serveBytes
+	for q.ready > 0 {
+		m := q.firstReady()
+		if m == nil {
+			return
+		}
+		if m.deadline != 0 && m.deadline <= now {
+			s.discard(now, q, m, reasonExpired)
+			continue
+		}
+		if messages == 0 || bytes <= 0 {
+			s.mark(q)
+			return
+		}
+		l, p := q.taker()
+		switch {
+		case l != nil:
+			q.hold(m, l.handle)
+			s.give(now, q, l, m)
+		case p != nil:
+			q.hold(m, p.handle)
+			p.sent++
+			p.batch = append(p.batch, m.index)
+		default:
+			return
+		}
+		messages--
+		bytes -= int(m.ref.Length)
+	}
+}
+
+// taker picks who is next among the consumers here and the members with consumers.
+func (q *Queue) taker() (*local, *peer) {
+	n := len(q.locals) + len(q.peers)
+	for range n {
+		if q.next >= n {
+			q.next = 0
+		}
+		i := q.next
+		q.next++
+		if i < len(q.locals) {
+			if q.locals[i].room() > 0 {
+				return q.locals[i], nil
+			}
+			continue
+		}
+		if p := &q.peers[i-len(q.locals)]; p.sent < p.limit {
+			return nil, p
+		}
+	}
+	return nil, nil
+}
+
+// give delivers a held message to a consumer of this member.
+func (s *shard) give(now time.Duration, q *Queue, l *local, m *slot) {
+	l.held++
+	s.deliver(now, q, l, m)
+	if l.settled {
+		m.leaving = true
+		s.out.done = append(s.out.done, Done{Queue: q.id, Index: m.index})
+	}
+}
+
+func (s *shard) deliver(now time.Duration, q *Queue, l *local, m *slot) {
+	l.sent++
+	a := Answer{
+		Kind: AnsDeliver, Consumer: l.id, Deliveries: uint32(m.deliveries),
+		Queue: q.id, Index: m.index, Ready: uint64(max(q.ready, 0)),
+		Record: s.b.log.Bytes(m.ref), Pin: s.b.log.Pin(m.ref),
+	}
+	if m.index <= q.suspect {
+		a.Deliveries++
+	}
+	if m.deadline != 0 {
+		a.TTLLeft = uint32(max(m.deadline-now, 0) / time.Millisecond)
+	}
+	if l.get {
+		l.gone = true
+	}
+	s.out.deliveries = append(s.out.deliveries, Delivery{Conn: l.port.Conn, Answer: a})
+}
+
+// discard proposes that the first ready message, m, be removed.
+func (s *shard) discard(now time.Duration, q *Queue, m *slot, why reason) {
+	q.hold(m, holderOwn)
+	s.proposeRemoval(now, q, m, why)
+}
+
+// answerDrains tells those that asked that there is nothing more.
+func (s *shard) answerDrains(q *Queue) {
+	for i := 0; i < len(q.locals); i++ {
+		l := q.locals[i]
+		if l.drain == 0 || l.browse || q.ready > 0 && l.room() > 0 {
+			continue
+		}
+		if s.endDrain(q, l) {
+			i--
+		}
+	}
+	for i := range q.peers {
+		if p := &q.peers[i]; p.drain != 0 && (q.ready == 0 || p.sent >= p.limit) {
+			s.out.mesh = append(s.out.mesh, MeshOut{To: p.member, Data: meshDrained(q, p.drain)})
+			p.drain = 0
+		}
+	}
+}
+
+// endDrain answers one consumer's drain: a get that found nothing ends with it, and true
+// tells that it is no longer among q's locals.
+func (s *shard) endDrain(q *Queue, l *local) (dropped bool) {
+	l.drain = 0
+	a := Answer{Kind: AnsDrained, Consumer: l.id, Number: l.sent}
+	if l.get {
+		if l.sent > 0 {
+			return false
+		}
+		a = Answer{Kind: AnsEmpty, Consumer: l.id, Result: &Result{}}
+		l.gone = true
+		q.dropLocal(l)
+		l.port.forget(l)
+	}
+	s.out.deliveries = append(s.out.deliveries, Delivery{Conn: l.port.Conn, Answer: a})
+	return l.get
+}
+
+func (q *Queue) dropLocal(l *local) {
+	for i, m := range q.locals {
+		if m == l {
+			q.locals = append(q.locals[:i:i], q.locals[i+1:]...)
+			return
+		}
+	}
+}
+
+func (p *Port) forget(l *local) {
+	for i, m := range p.locals {
+		if m == l {
+			p.locals = append(p.locals[:i], p.locals[i+1:]...)
+			return
+		}
+	}
+}
+
+func (p *Port) find(id ConsumerID) *local {
+	for _, l := range p.locals {
+		if l.id == id {
+			return l
+		}
+	}
+	return nil
+}
+
+// browseAll shows browsers what is in the queue; nobody's hold changes.
+func (s *shard) browseAll(now time.Duration, q *Queue) {
+	for _, l := range q.locals {
+		if !l.browse || l.gone {
+			continue
+		}
+		l.pos = max(l.pos, q.head)
+		for budget := serveMessages; l.pos < q.tail && l.sent < l.limit && !l.port.Blocked; l.pos++ {
+			if budget--; budget < 0 {
+				s.mark(q)
+				break
+			}
+			if m := q.at(l.pos); m.state != slotGone && (m.deadline == 0 || m.deadline > now) {
+				s.deliver(now, q, l, m)
+			}
+		}
+		if l.drain != 0 && (l.pos >= q.tail || l.sent >= l.limit) {
+			s.endDrain(q, l)
+		}
+	}
+}

@@ -1,0 +1,186 @@
+package broker
+
+import "sort"
+
+// exchange routes what is published to it. Bindings are kept in slices, in the order in
+// which they were made, so that nothing depends on the order of a map.
+type exchange struct {
+	name        string
+	options     ExchangeOptions
+	bindings    []*binding // all of them, in order
+	direct      map[string][]*binding
+	topic       topicNode
+	predeclared bool
+	seen        uint64
+}
+
+// binding ties a target to an exchange.
+type binding struct {
+	queue    *Queue
+	exchange *exchange // target, if not a queue
+	key      string
+	match    Match
+	fields   []Field
+	hasArgs  bool
+}
+
+func (b *binding) same(c *binding) bool {
+	if b.queue != c.queue || b.exchange != c.exchange || b.key != c.key ||
+		b.match != c.match || len(b.fields) != len(c.fields) {
+		return false
+	}
+	for i := range b.fields {
+		if b.fields[i].Name != c.fields[i].Name || b.fields[i].Value != c.fields[i].Value {
+			return false
+		}
+	}
+	return true
+}
+
+func newExchange(name string, o ExchangeOptions) *exchange {
+	return &exchange{name: name, options: o, direct: map[string][]*binding{}}
+}
+
+// add makes a binding; one that exists already stays as it is.
+func (x *exchange) add(b *binding) bool {
+	for _, old := range x.bindings {
+		if old.same(b) {
+			return false
+		}
+	}
+	x.bindings = append(x.bindings, b)
+	x.index(b)
+	return true
+}
+
+func (x *exchange) index(b *binding) {
+	switch x.options.Type {
+	case Direct:
+		x.direct[b.key] = append(x.direct[b.key], b)
+	case Topic:
+		x.topic.add(b.key, b)
+	}
+}
+
+// remove takes away the bindings for which gone says so and tells whether there were any.
+func (x *exchange) remove(gone func(*binding) bool) bool {
+	kept := x.bindings[:0:0]
+	for _, b := range x.bindings {
+		if !gone(b) {
+			kept = append(kept, b)
+		}
+	}
+	if len(kept) == len(x.bindings) {
+		return false
+	}
+	x.bindings = kept
+	clear(x.direct)
+	x.topic = topicNode{}
+	for _, b := range kept {
+		x.index(b)
+	}
+	return true
+}
+
+// router finds the queues that a message goes to.
+type router struct {
+	headers HeaderFunc
+	pass    uint64 // number of the message: queues and exchanges remember it as seen
+	found   []*Queue
+	words   [][]byte
+	hits    []*binding
+}
+
+// HeaderFunc reads one application header of a message in its protocol's encoding.
+type HeaderFunc func(f Format, props []byte, name string) (Value, bool)
+
+// route fills r.found with the queues that p reaches from x.
+func (r *router) route(x *exchange, p *Publish, exchanges map[string]*exchange) {
+	r.pass++
+	r.found = r.found[:0]
+	r.visit(x, p)
+	// An alternate exchange gets what its exchange could not route; it may have one too.
+	for hops := 0; len(r.found) == 0 && x.options.AlternateExchange != "" && hops < maxAlternates; hops++ {
+		next := exchanges[x.options.AlternateExchange]
+		if next == nil || next.seen == r.pass {
+			return
+		}
+		x = next
+		r.visit(x, p)
+	}
+}
+
+// maxAlternates bounds a chain of alternate exchanges.
+const maxAlternates = 32
+
+func (r *router) visit(x *exchange, p *Publish) {
+	if x.seen == r.pass {
+		return
+	}
+	x.seen = r.pass
+	switch x.options.Type {
+	case Direct:
+		r.take(x.direct[string(p.Key)], p)
+	case Fanout:
+		r.take(x.bindings, p)
+	case Topic:
+		r.words = splitWords(r.words[:0], p.Key)
+		from := len(r.hits)
+		r.hits = x.topic.match(r.words, r.hits)
+		hits := r.hits[from:]
+		r.take(hits, p)
+		r.hits = r.hits[:from]
+	case Headers:
+		for _, b := range x.bindings {
+			if r.matches(b, p) {
+				r.reach(b, p)
+			}
+		}
+	}
+}
+
+func (r *router) take(list []*binding, p *Publish) {
+	for _, b := range list {
+		r.reach(b, p)
+	}
+}
+
+func (r *router) reach(b *binding, p *Publish) {
+	if b.exchange != nil {
+		r.visit(b.exchange, p)
+		return
+	}
+	if q := b.queue; q.seen != r.pass {
+		q.seen = r.pass
+		r.found = append(r.found, q)
+	}
+}
+
+func (r *router) matches(b *binding, p *Publish) bool {
+	any := b.match == MatchAny || b.match == MatchAnyX
+	skipX := b.match == MatchAll || b.match == MatchAny
+	considered := 0
+	for i := range b.fields {
+		f := &b.fields[i]
+		if skipX && len(f.Name) > 1 && f.Name[0] == 'x' && f.Name[1] == '-' {
+			continue
+		}
+		considered++
+		v, ok := r.headers(p.Format, p.Props, f.Name)
+		hit := ok && (f.Value.Kind == ValueVoid || f.Value.Equal(v))
+		if hit == any {
+			return hit
+		}
+	}
+	return !any || considered == 0
+}
+
+// sortedNames lists the keys of a map in order, for what must not depend on the map's.
+func sortedNames[V any](m map[string]V) []string {
+	names := make([]string, 0, len(m))
+	for n := range m {
+		names = append(names, n)
+	}
+	sort.Strings(names)
+	return names
+}

@@ -1,0 +1,255 @@
+package broker
+
+import "time"
+
+// A shard applies the operations of its queues. What changes wiring is done by the Broker
+// while no shard runs; between two such points the shards depend on nothing but their own
+// operations, so they may run side by side and end in the same state however they interleave.
+
+type opKind uint8
+
+const (
+	opEnqueue opKind = iota
+	opDequeue
+	opRelease
+)
+
+// op is one operation on one queue.
+type op struct {
+	q       *Queue
+	index   Index // of the message
+	ref     Ref
+	ttl     uint32
+	kind    opKind
+	hasTTL  bool
+	counted bool   // opRelease
+	conn    ConnID // opEnqueue of this member's own publish: whom to tell if it is refused
+	number  uint64
+}
+
+// Delivery is an answer on its way to a connection of this member.
+type Delivery struct {
+	Conn   ConnID
+	Answer Answer
+}
+
+// Refusal tells that a publish of this member was refused by a full queue.
+type Refusal struct {
+	Conn   ConnID
+	Number uint64
+}
+
+// MeshOut is a message to another member, outside the order.
+type MeshOut struct {
+	To   MemberID
+	Data []byte
+}
+
+// Done names a message that is to be dequeued.
+type Done struct {
+	Queue QueueID
+	Index Index
+}
+
+// outbox is what a shard has produced since it was last collected.
+type outbox struct {
+	deliveries []Delivery
+	refusals   []Refusal
+	done       []Done // to be proposed in one dequeue entry
+	entries    []byte // other entries to be proposed
+	mesh       []MeshOut
+	drops      []Ref // references given up
+}
+
+func (o *outbox) reset() {
+	clear(o.deliveries)
+	clear(o.mesh)
+	o.deliveries, o.refusals, o.done = o.deliveries[:0], o.refusals[:0], o.done[:0]
+	o.entries, o.mesh, o.drops = o.entries[:0], o.mesh[:0], o.drops[:0]
+}
+
+// spareChunks is how many empty chunks a shard keeps: enough to fill and drain without
+// touching the heap.
+const spareChunks = 64
+
+type shard struct {
+	b      *Broker
+	ops    []op
+	dirty  []*Queue // to be dispatched in this run
+	timed  []*Queue // with messages that expire, or an x-expires
+	spare  []*chunk
+	out    outbox
+	handle holder // last one given to a consumer here
+	again  bool   // budget ran out: run once more
+}
+
+func (s *shard) newChunk() *chunk {
+	if n := len(s.spare); n > 0 {
+		c := s.spare[n-1]
+		s.spare = s.spare[:n-1]
+		return c
+	}
+	return new(chunk)
+}
+
+func (s *shard) freeChunk(c *chunk) {
+	if len(s.spare) < spareChunks {
+		s.spare = append(s.spare, c)
+	}
+}
+
+// mark puts q on the list of queues to be dispatched.
+func (s *shard) mark(q *Queue) {
+	if !q.marked {
+		q.marked = true
+		s.dirty = append(s.dirty, q)
+	}
+}
+
+// run applies what was routed here and hands out messages.
+func (s *shard) run(now time.Duration) {
+	for i := range s.ops {
+		s.apply(now, &s.ops[i])
+	}
+	clear(s.ops)
+	s.ops = s.ops[:0]
+	s.again = false
+	n := len(s.dirty)
+	for i := 0; i < n; i++ {
+		q := s.dirty[i]
+		q.marked = false
+		if !q.deleted {
+			s.serve(now, q)
+		}
+	}
+	s.dirty = append(s.dirty[:0], s.dirty[n:]...)
+	s.again = len(s.dirty) > 0
+}
+
+func (s *shard) apply(now time.Duration, o *op) {
+	q := o.q
+	if q.deleted {
+		if o.kind == opEnqueue {
+			s.out.drops = append(s.out.drops, o.ref)
+		}
+		return
+	}
+	switch o.kind {
+	case opEnqueue:
+		s.enqueue(now, o)
+	case opDequeue:
+		if pos, ok := q.find(o.index); ok {
+			s.take(q, pos)
+		}
+	case opRelease:
+		if pos, ok := q.find(o.index); ok {
+			s.release(q, pos, o.counted)
+		}
+	}
+	s.mark(q)
+}
+
+func (s *shard) enqueue(now time.Duration, o *op) {
+	q := o.q
+	if q.full(int(o.ref.Length)) {
+		s.out.drops = append(s.out.drops, o.ref)
+		if o.number != 0 {
+			s.out.refusals = append(s.out.refusals, Refusal{Conn: o.conn, Number: o.number})
+		}
+		return
+	}
+	m := slot{index: o.index, ref: o.ref}
+	ttl, has := o.ttl, o.hasTTL
+	if q.options.MessageTTL != nil && (!has || *q.options.MessageTTL < ttl) {
+		ttl, has = *q.options.MessageTTL, true
+	}
+	if has {
+		m.deadline = now + time.Duration(ttl)*time.Millisecond + 1
+		s.watch(q)
+	}
+	q.push(m)
+	q.ready++
+	q.readyBytes += int64(o.ref.Length)
+}
+
+// watch has q looked at by the clock.
+func (s *shard) watch(q *Queue) {
+	if !q.timed {
+		q.timed = true
+		s.timed = append(s.timed, q)
+	}
+}
+
+// take removes the message at pos, whoever holds it.
+func (s *shard) take(q *Queue, pos uint64) {
+	m := q.at(pos)
+	q.unhold(m)
+	if m.state == slotReady {
+		q.ready--
+		q.readyBytes -= int64(m.ref.Length)
+	}
+	s.out.drops = append(s.out.drops, q.remove(pos))
+}
+
+// release puts the message at pos back to its place.
+func (s *shard) release(q *Queue, pos uint64, counted bool) {
+	m := q.at(pos)
+	q.unhold(m)
+	if counted && m.deliveries < ^uint16(0) {
+		m.deliveries++
+	}
+	if m.state == slotHeld {
+		m.state, m.holder, m.leaving = slotReady, holderNone, false
+		q.ready++
+		q.readyBytes += int64(m.ref.Length)
+	}
+	q.cursor = min(q.cursor, pos)
+}
+
+// tick looks at the queues with a clock and returns when it wants to be called next.
+func (s *shard) tick(now time.Duration) (next time.Duration) {
+	kept := s.timed[:0]
+	for _, q := range s.timed {
+		if q.deleted || q.options.Expires == nil && q.count == 0 {
+			q.timed = false
+			continue
+		}
+		kept = append(kept, q)
+		next = earliest(next, s.clock(now, q))
+	}
+	clear(s.timed[len(kept):])
+	s.timed = kept
+	return next
+}
+
+// clock does what is due in q and returns when something will be.
+func (s *shard) clock(now time.Duration, q *Queue) (next time.Duration) {
+	if q.dispatcher != s.b.cfg.Self {
+		return 0
+	}
+	if m := q.firstReady(); m != nil && m.deadline != 0 {
+		if m.deadline <= now {
+			s.mark(q)
+			return now
+		}
+		next = m.deadline
+	}
+	if q.options.Expires != nil && len(q.consumers) == 0 && len(q.locals) == 0 {
+		due := q.usedAt + time.Duration(*q.options.Expires)*time.Millisecond
+		if due > now {
+			return earliest(next, due)
+		}
+		s.out.entries = appendExpireQueue(s.out.entries, q)
+		q.usedAt = now // should it be lost, ask again an expiry later
+		next = earliest(next, now+time.Duration(*q.options.Expires)*time.Millisecond+1)
+	}
+	return next
+}
+
+// earliest is the smaller of two times of which 0 means never.
+func earliest(a, b time.Duration) time.Duration {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
+}

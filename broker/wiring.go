@@ -1,0 +1,312 @@
+package broker
+
+import "strings"
+
+// What changes exchanges, queues and bindings. Every function here runs on every member at
+// the same place of the order and must come to the same end on each.
+
+// Limits of wiring.
+const (
+	maxQueues    = 1 << 20
+	maxExchanges = 1 << 16
+)
+
+func (b *Broker) queueDeclare(e *Entry, from Origin, r *reader) *Result {
+	passive, name, o := r.bool(), r.str(), r.queueOptions()
+	if r.err != nil {
+		return nil
+	}
+	if q := b.queues[name]; q != nil {
+		return b.redeclare(e, from, q, passive, &o)
+	}
+	if passive {
+		return fail(NotFound, "no queue '%s'", name)
+	}
+	if len(b.queues) >= maxQueues {
+		return fail(Refused, "queue '%s': there are %d queues already, the most there can be", name, maxQueues)
+	}
+	if len(name) == 0 || len(name) > MaxNameBytes {
+		return fail(PreconditionFailed, "a queue's name has 1 to %d bytes", MaxNameBytes)
+	}
+	q := &Queue{id: QueueID(e.Index), name: name, options: o, shard: b.shardOf(name), lastUse: e.Index}
+	if o.Exclusive {
+		q.owner = from
+	}
+	q.dispatcher, q.epoch, q.usedAt = e.From, e.Index, e.Now
+	b.addQueue(q)
+	return &Result{}
+}
+
+func (b *Broker) addQueue(q *Queue) {
+	b.queues[q.name], b.byID[q.id] = q, q
+	b.order = append(b.order, q)
+	if q.options.Expires != nil {
+		q.shard.watch(q)
+	}
+}
+
+func (b *Broker) redeclare(e *Entry, from Origin, q *Queue, passive bool, o *QueueOptions) *Result {
+	if res := q.locked(from); res != nil {
+		return res
+	}
+	if !passive {
+		if diff := q.options.differ(o); diff != "" {
+			return fail(PreconditionFailed, "inequivalent arg '%s' for queue '%s'", diff, q.name)
+		}
+	}
+	q.lastUse, q.usedAt = e.Index, e.Now
+	return q.result()
+}
+
+// locked refuses the use of another connection's exclusive queue.
+func (q *Queue) locked(from Origin) *Result {
+	if q.options.Exclusive && q.owner != from {
+		return fail(ResourceLocked, "cannot obtain exclusive access to locked queue '%s'", q.name)
+	}
+	return nil
+}
+
+func (q *Queue) result() *Result {
+	return &Result{Messages: uint64(q.ready), Consumers: q.consumerCount()}
+}
+
+func equalOpt[T comparable](a, b *T) bool {
+	return a == b || a != nil && b != nil && *a == *b
+}
+
+// differ names the first option in which two declarations differ, as clients spell it.
+func (o *QueueOptions) differ(p *QueueOptions) string {
+	switch {
+	case o.Durable != p.Durable:
+		return "durable"
+	case o.Exclusive != p.Exclusive:
+		return "exclusive"
+	case o.AutoDelete != p.AutoDelete:
+		return "auto_delete"
+	case !equalOpt(o.MessageTTL, p.MessageTTL):
+		return "x-message-ttl"
+	case !equalOpt(o.Expires, p.Expires):
+		return "x-expires"
+	case !equalOpt(o.MaxLength, p.MaxLength):
+		return "x-max-length"
+	case !equalOpt(o.MaxLengthBytes, p.MaxLengthBytes):
+		return "x-max-length-bytes"
+	case o.Overflow != p.Overflow:
+		return "x-overflow"
+	case !equalOpt(o.DeadLetter, p.DeadLetter):
+		return "x-dead-letter-exchange"
+	case !equalOpt(o.DeadLetterKey, p.DeadLetterKey):
+		return "x-dead-letter-routing-key"
+	case o.AlternateExchange != p.AlternateExchange:
+		return "alternate-exchange"
+	}
+	return ""
+}
+
+func (b *Broker) queueDelete(e *Entry, from Origin, r *reader) *Result {
+	name, ifUnused, ifEmpty := r.str(), r.bool(), r.bool()
+	var expire Index
+	if r.err == nil && len(r.b) > 0 {
+		expire = Index(r.uint())
+	}
+	if r.err != nil {
+		return nil
+	}
+	q := b.queues[name]
+	switch {
+	case q == nil:
+		return fail(NotFound, "no queue '%s'", name)
+	case expire != 0:
+		if q.lastUse != expire || len(q.consumers) > 0 {
+			return nil
+		}
+	default:
+		if res := q.locked(from); res != nil {
+			return res
+		}
+	}
+	if ifUnused && len(q.consumers) > 0 {
+		return fail(PreconditionFailed, "queue '%s' in use", name)
+	}
+	if ifEmpty && q.count > 0 {
+		return fail(PreconditionFailed, "queue '%s' not empty", name)
+	}
+	res := &Result{Messages: uint64(q.ready)}
+	b.deleteQueue(e, q)
+	return res
+}
+
+// deleteQueue takes q out of the wiring. Messages go to its alternate exchange if it has
+// one, which takes its dispatcher some entries; else they are dropped at once.
+func (b *Broker) deleteQueue(e *Entry, q *Queue) {
+	delete(b.queues, q.name)
+	for _, name := range sortedNames(b.exchanges) {
+		b.unbindFrom(b.exchanges[name], func(t *binding) bool { return t.queue == q })
+	}
+	for _, l := range q.locals {
+		l.gone = true
+		q.shard.out.deliveries = append(q.shard.out.deliveries,
+			Delivery{Conn: l.port.Conn, Answer: Answer{Kind: AnsCancelled, Consumer: l.id}})
+	}
+	q.consumers, q.locals = nil, nil
+	if q.options.AlternateExchange != "" && q.count > 0 {
+		q.draining = true
+		q.peers = nil
+		q.shard.mark(q)
+		return
+	}
+	b.dropQueue(q)
+}
+
+func (b *Broker) dropQueue(q *Queue) {
+	q.each(func(_ uint64, s *slot) bool {
+		q.shard.out.drops = append(q.shard.out.drops, s.ref)
+		return true
+	})
+	q.deleted = true
+	q.chunks, q.count = nil, 0
+	q.head = q.tail
+	delete(b.byID, q.id)
+	for i, o := range b.order {
+		if o == q {
+			b.order = append(b.order[:i], b.order[i+1:]...)
+			break
+		}
+	}
+}
+
+// unbindFrom removes bindings of x, and x with its last one if it is auto-delete.
+func (b *Broker) unbindFrom(x *exchange, gone func(*binding) bool) bool {
+	removed := x.remove(gone)
+	if removed && x.options.AutoDelete && len(x.bindings) == 0 {
+		b.dropExchange(x)
+	}
+	return removed
+}
+
+func (b *Broker) dropExchange(x *exchange) {
+	delete(b.exchanges, x.name)
+	for _, name := range sortedNames(b.exchanges) {
+		if y := b.exchanges[name]; y != nil {
+			b.unbindFrom(y, func(t *binding) bool { return t.exchange == x })
+		}
+	}
+}
+
+func (b *Broker) queuePurge(from Origin, r *reader) *Result {
+	name := r.str()
+	if r.err != nil {
+		return nil
+	}
+	q := b.queues[name]
+	if q == nil {
+		return fail(NotFound, "no queue '%s'", name)
+	}
+	if res := q.locked(from); res != nil {
+		return res
+	}
+	// Which messages are held is known to the dispatcher alone: it turns the purge into
+	// the dequeue of those that are ready.
+	res := &Result{Messages: uint64(q.ready)}
+	if q.dispatcher == b.cfg.Self {
+		q.purging = true
+		q.purgeTo = b.applied
+		q.shard.mark(q)
+	}
+	return res
+}
+
+func (b *Broker) exchangeDeclare(r *reader) *Result {
+	passive, name, o := r.bool(), r.str(), r.exchangeOptions()
+	if r.err != nil {
+		return nil
+	}
+	if x := b.exchanges[name]; x != nil {
+		if passive || x.options == o {
+			return &Result{}
+		}
+		return fail(PreconditionFailed, "inequivalent arg '%s' for exchange '%s'", x.options.differ(&o), name)
+	}
+	switch {
+	case passive:
+		return fail(NotFound, "no exchange '%s'", name)
+	case o.Type < Direct || o.Type > Headers:
+		return fail(PreconditionFailed, "exchange '%s': unknown type %d", name, o.Type)
+	case strings.HasPrefix(name, "amq."):
+		return fail(AccessRefused, "exchange name '%s' contains reserved prefix 'amq.*'", name)
+	case len(b.exchanges) >= maxExchanges:
+		return fail(Refused, "exchange '%s': there are %d exchanges already, the most there can be", name, maxExchanges)
+	case len(name) > MaxNameBytes:
+		return fail(PreconditionFailed, "an exchange's name has 1 to %d bytes", MaxNameBytes)
+	}
+	b.exchanges[name] = newExchange(name, o)
+	return &Result{}
+}
+
+func (o *ExchangeOptions) differ(p *ExchangeOptions) string {
+	switch {
+	case o.Type != p.Type:
+		return "type"
+	case o.Durable != p.Durable:
+		return "durable"
+	case o.AutoDelete != p.AutoDelete:
+		return "auto_delete"
+	case o.Internal != p.Internal:
+		return "internal"
+	}
+	return "alternate-exchange"
+}
+
+func (b *Broker) exchangeDelete(r *reader) *Result {
+	name, ifUnused := r.str(), r.bool()
+	if r.err != nil {
+		return nil
+	}
+	x := b.exchanges[name]
+	switch {
+	case x == nil:
+		return fail(NotFound, "no exchange '%s'", name)
+	case x.predeclared:
+		return fail(AccessRefused, "exchange '%s' is always there and cannot be deleted", name)
+	case ifUnused && len(x.bindings) > 0:
+		return fail(PreconditionFailed, "exchange '%s' in use", name)
+	}
+	b.dropExchange(x)
+	return &Result{}
+}
+
+func (b *Broker) bind(from Origin, r *reader, add bool) *Result {
+	d := r.binding()
+	if r.err != nil {
+		return nil
+	}
+	x := b.exchanges[d.Exchange]
+	if x == nil {
+		return fail(NotFound, "no exchange '%s'", d.Exchange)
+	}
+	t := &binding{key: d.Key, match: d.Match, fields: d.Fields, hasArgs: d.HasFields}
+	if d.ToExchange {
+		if t.exchange = b.exchanges[d.Target]; t.exchange == nil {
+			return fail(NotFound, "no exchange '%s'", d.Target)
+		}
+		if d.Target == "" || d.Exchange == "" {
+			return fail(AccessRefused, "the default exchange cannot be bound")
+		}
+	} else {
+		if t.queue = b.queues[d.Target]; t.queue == nil {
+			return fail(NotFound, "no queue '%s'", d.Target)
+		}
+		if res := t.queue.locked(from); res != nil {
+			return res
+		}
+		if d.Exchange == "" {
+			return fail(AccessRefused, "operation not permitted on the default exchange")
+		}
+	}
+	if add {
+		x.add(t)
+	} else {
+		b.unbindFrom(x, t.same)
+	}
+	return &Result{}
+}

@@ -1,0 +1,231 @@
+package cluster
+
+import (
+	"encoding/binary"
+	"slices"
+	"time"
+
+	"github.com/qpidd-cluster/qpidd-cluster/broker"
+)
+
+// Back-pressure towards consumers: a connection with so much not yet written is handed
+// nothing more until half of it is.
+const (
+	blockBytes    = 4 << 20
+	deliveryBytes = 128 // what a delivery costs besides its record
+)
+
+// conn is a client's connection to this member.
+type conn struct {
+	port     *broker.Port
+	answers  []broker.Answer
+	spare    []broker.Answer
+	outBytes int64
+	dirty    bool
+	closing  bool
+
+	submitted uint64 // numbers given
+	delivered uint64 // the last of them that came back in the order
+	completed uint64 // all up to here are done
+	told      uint64
+	queries   []query
+	passed    int // queries whose number is not above delivered
+	results   []result
+}
+
+type query struct {
+	number uint64
+	name   string
+}
+
+type result struct {
+	number uint64
+	res    *broker.Result
+	record []byte
+	pin    broker.Pin
+}
+
+// awaited is a numbered request that waits for the group message it came in to be safe.
+type awaited struct {
+	message uint64
+	conn    broker.ConnID
+	number  uint64
+}
+
+// Connect makes a client's connection known.
+func (n *Node) Connect(id broker.ConnID) {
+	n.conns[id] = &conn{port: n.broker.Connect(id)}
+}
+
+// Disconnect ends a client's connection: what it held is released, what was its own goes.
+func (n *Node) Disconnect(now time.Duration, id broker.ConnID) {
+	n.now = now
+	c := n.conns[id]
+	if c == nil {
+		return
+	}
+	delete(n.conns, id)
+	for i := range c.answers {
+		if c.answers[i].Pin != nil {
+			c.answers[i].Pin.Unpin()
+		}
+	}
+	for _, r := range c.results {
+		if r.pin != nil {
+			r.pin.Unpin()
+		}
+	}
+	if i := slices.Index(n.dirty, c); i >= 0 {
+		n.dirty = slices.Delete(n.dirty, i, i+1)
+	}
+	n.broker.Disconnect(id)
+}
+
+// Written tells that a connection has written deliveries of so many bytes: the sum over them
+// of their records, and DeliveryBytes each.
+func (n *Node) Written(id broker.ConnID, records, deliveries int64) {
+	c := n.conns[id]
+	if c == nil {
+		return
+	}
+	c.outBytes -= records + deliveries*deliveryBytes
+	if c.port.Blocked && c.outBytes < blockBytes/2 {
+		n.broker.Unblock(c.port)
+	}
+}
+
+// Requests takes what a session asks for.
+func (n *Node) Requests(now time.Duration, id broker.ConnID, r *broker.Requests) {
+	n.now = now
+	c := n.conns[id]
+	if c == nil {
+		return
+	}
+	for i := range r.List {
+		q := &r.List[i]
+		switch q.Kind {
+		case broker.ReqSubmit:
+			n.submit(c, r.Data(q))
+		case broker.ReqQuery:
+			c.submitted++
+			c.queries = append(c.queries, query{c.submitted, string(r.Data(q))})
+			n.answerQueries(c)
+		case broker.ReqCredit:
+			n.broker.Credit(c.port, q)
+		case broker.ReqGet:
+			if res := n.broker.Get(c.port, now, q, string(r.Data(q))); res != nil {
+				c.answer(n, broker.Answer{Kind: broker.AnsEmpty, Consumer: q.Consumer, Result: res})
+			}
+		case broker.ReqSettle:
+			n.broker.SettleHold(c.port, now, q)
+		}
+	}
+}
+
+func (n *Node) submit(c *conn, entry []byte) {
+	c.submitted++
+	if n.cfg.MemoryBytes > 0 && entry[4] == byte(broker.KindPublish) &&
+		n.log.Stats().MemoryBytes+int64(len(n.out)) > n.cfg.MemoryBytes {
+		// It keeps its number in the order by going there as an entry that does nothing.
+		c.refusals(c.submitted)
+		entry = nothing
+	}
+	from := len(n.out)
+	n.out = append(n.out, entry...)
+	binary.LittleEndian.PutUint32(n.out[from+8:], uint32(c.port.Conn))
+}
+
+// nothing is an entry without effect: the release of no messages.
+var nothing = []byte{broker.HeaderBytes, 0, 0, 0, byte(broker.KindRelease), 0, 0, 0, 0, 0, 0, 0}
+
+func (c *conn) refusals(number uint64) {
+	c.result(number, &broker.Result{Code: broker.Refused,
+		Text: "memory limit reached: consume messages, or raise --memory-limit"}, nil, nil)
+}
+
+func (c *conn) answer(n *Node, a broker.Answer) {
+	c.answers = append(c.answers, a)
+	c.touch(n)
+}
+
+func (c *conn) touch(n *Node) {
+	if !c.dirty {
+		c.dirty = true
+		n.dirty = append(n.dirty, c)
+	}
+}
+
+// result keeps how a request ended until it is complete.
+func (c *conn) result(number uint64, res *broker.Result, record []byte, pin broker.Pin) {
+	i := len(c.results)
+	for i > 0 && c.results[i-1].number > number {
+		i--
+	}
+	if i > 0 && c.results[i-1].number == number {
+		return // refused by one queue already
+	}
+	c.results = slices.Insert(c.results, i, result{number, res, record, pin})
+}
+
+// deliveredNext is the number of the entry of c that came back in the order just now.
+func (c *conn) deliveredNext() uint64 {
+	c.delivered++
+	for c.passed < len(c.queries) && c.queries[c.passed].number == c.delivered {
+		c.passed++
+		c.delivered++
+	}
+	return c.delivered
+}
+
+// Safe tells that all group messages up to number are held by every member of the view.
+func (n *Node) Safe(number uint64) {
+	if n.state != Active {
+		return
+	}
+	done := 0
+	for done < len(n.awaiting) && n.awaiting[done].message <= number {
+		a := &n.awaiting[done]
+		done++
+		if c := n.conns[a.conn]; c != nil {
+			n.complete(c, a.number)
+		}
+	}
+	if done > 0 {
+		n.awaiting = append(n.awaiting[:0], n.awaiting[done:]...)
+	}
+}
+
+func (n *Node) complete(c *conn, number uint64) {
+	c.completed = max(c.completed, number)
+	n.answerQueries(c)
+	sent := 0
+	for sent < len(c.results) && c.results[sent].number <= c.completed {
+		r := &c.results[sent]
+		c.answers = append(c.answers, broker.Answer{Kind: broker.AnsResult, Number: r.number,
+			Result: r.res, Record: r.record, Pin: r.pin})
+		sent++
+	}
+	if sent > 0 {
+		c.results = slices.Delete(c.results, 0, sent)
+	}
+	c.touch(n)
+}
+
+func (n *Node) answerQueries(c *conn) {
+	answered := 0
+	for answered < len(c.queries) && c.queries[answered].number <= c.completed+1 {
+		q := c.queries[answered]
+		c.result(q.number, n.broker.Query(q.name), nil, nil)
+		c.completed = max(c.completed, q.number)
+		answered++
+	}
+	if answered == 0 {
+		return
+	}
+	c.queries = slices.Delete(c.queries, 0, answered)
+	if c.passed -= answered; c.passed < 0 {
+		c.passed = 0
+		c.delivered = max(c.delivered, c.completed)
+	}
+	n.complete(c, c.completed)
+}

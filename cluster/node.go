@@ -1,0 +1,331 @@
+package cluster
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/qpidd-cluster/qpidd-cluster/broker"
+	"github.com/qpidd-cluster/qpidd-cluster/journal"
+)
+
+// Group orders messages among the members: the ring, or Alone.
+type Group interface {
+	// Multicast queues one message; it is copied.
+	Multicast(parts ...[]byte) error
+	// Room is how many bytes Multicast takes now.
+	Room() int
+}
+
+// Config is what a Node is made with.
+type Config struct {
+	Self broker.MemberID
+	// ClusterID is what a cluster that this member founds is called.
+	ClusterID ID
+	// Size is the number of votes expected. 0: who took part in the last quorate view.
+	Size int
+	// FormDelay is how long members that find no cluster wait for one to show up.
+	FormDelay time.Duration
+	// Grace is how long clients are kept waiting when the quorum is lost.
+	Grace time.Duration
+	URL   string // where clients find this member
+	Mesh  string // where members find it
+
+	Memory      journal.Memory
+	MemoryBytes int64 // most that messages may take; 0 is no limit
+	Broker      broker.Config
+}
+
+// Defaults of Config.
+const (
+	DefaultFormDelay = 500 * time.Millisecond
+	DefaultGrace     = 2 * time.Second
+)
+
+// ID names a cluster.
+type ID [16]byte
+
+func (id ID) String() string {
+	return fmt.Sprintf("%x-%x-%x-%x-%x", id[:4], id[4:6], id[6:8], id[8:10], id[10:])
+}
+
+// State is how far a member is.
+type State uint8
+
+// States.
+const (
+	Joining    State = iota // has no state of the cluster yet
+	CatchingUp              // has it, and applies what was ordered meanwhile
+	Active
+	Frozen // has it, but no quorum: nothing is applied
+	Left
+)
+
+func (s State) String() string {
+	return [...]string{"joining", "catching up", "active", "no quorum", "left"}[s]
+}
+
+// Node is one member's side of the cluster: entries in their order, who takes part, and
+// what clients of this member ask for.
+type Node struct {
+	cfg     Config
+	group   Group
+	log     *journal.Log
+	retired []*journal.Log // given up, but a connection may still read from them
+	broker  *broker.Broker
+	now     time.Duration
+
+	state      State
+	id         ID
+	active     []broker.MemberID // who has the state, sorted
+	electorate []broker.MemberID // whose majority is the quorum, if Config.Size is 0
+	epoch      broker.Index      // index at which the electorate last changed
+	index      broker.Index
+	chain      uint64 // over all entries: equal histories have equal chains
+
+	view     view
+	formAt   time.Duration
+	frozenAt time.Duration
+	corpses  []broker.MemberID // members whose process is known to be dead
+	join     joiner
+	early    []earlyPiece
+	donate   []*donor
+	streams  map[broker.MemberID]*stream
+
+	conns    map[broker.ConnID]*conn
+	dirty    []*conn
+	awaiting []awaited
+	out      []byte // entries of this member, not yet multicast
+	cut      int    // bytes at the head of out that end an entry sent in part
+	asides   [][]byte
+	ready    Ready
+}
+
+// Ready is what has to be done, and what is to be told, since it was last taken.
+type Ready struct {
+	Answers []ConnAnswers
+	Mesh    []broker.MeshOut
+	Events  []Event
+	// Drop, if not empty, is what clients are told while they are all disconnected.
+	Drop string
+}
+
+// ConnAnswers are the answers to one connection.
+type ConnAnswers struct {
+	Conn      broker.ConnID
+	Completed uint64 // numbered requests done, for back-pressure
+	List      []broker.Answer
+}
+
+// New returns a member that has not joined anything yet.
+func New(cfg Config, group Group) *Node {
+	n := &Node{
+		cfg: cfg, group: group,
+		log:     journal.New(journal.Config{LimitBytes: 0}, cfg.Memory),
+		conns:   map[broker.ConnID]*conn{},
+		streams: map[broker.MemberID]*stream{},
+	}
+	b := cfg.Broker
+	b.Self, b.Log = cfg.Self, (*records)(n)
+	n.broker = broker.New(b)
+	return n
+}
+
+// State tells how far this member is.
+func (n *Node) State() State { return n.state }
+
+// Serving tells whether clients may be let in.
+func (n *Node) Serving() bool { return n.state == Active || n.state == Frozen }
+
+// Status is what a person wants to know of the cluster.
+type Status struct {
+	ID      ID
+	State   State
+	Index   broker.Index
+	Members []MemberStatus
+	Log     journal.Stats
+}
+
+// MemberStatus is one member as this one sees it.
+type MemberStatus struct {
+	ID    broker.MemberID
+	URL   string
+	Mesh  string
+	State State
+}
+
+// Status describes the cluster.
+func (n *Node) Status() Status {
+	s := Status{ID: n.id, State: n.state, Index: n.index, Log: n.log.Stats()}
+	for _, m := range n.view.members {
+		h := n.view.hello(m)
+		ms := MemberStatus{ID: m, State: Joining}
+		if h != nil {
+			ms.URL, ms.Mesh = h.url, h.mesh
+		}
+		if slices.Contains(n.active, m) {
+			ms.State = n.state
+		}
+		s.Members = append(s.Members, ms)
+	}
+	return s
+}
+
+// Broker gives tests and management a look at the state.
+func (n *Node) Broker() *broker.Broker { return n.broker }
+
+// Position tells how far the history goes: members at the same index have the same chain.
+func (n *Node) Position() (broker.Index, uint64) { return n.index, n.chain }
+
+// Tick does what is due and returns when it wants to be called next; 0 is never.
+func (n *Node) Tick(now time.Duration) time.Duration {
+	n.now = now
+	next := time.Duration(0)
+	n.reapLogs()
+	if n.state == Active {
+		next = n.broker.Tick(now)
+	}
+	if n.formAt != 0 {
+		if now >= n.formAt {
+			n.formAt = 0
+			n.form()
+		} else {
+			next = soonest(next, n.formAt)
+		}
+	}
+	if n.state == Frozen {
+		if due := n.frozenAt + n.cfg.Grace; now < due {
+			next = soonest(next, due)
+		} else if n.frozenAt != 0 {
+			n.frozenAt = 0
+			n.dropClients("no quorum: this member is cut off from the majority of the cluster; connect to another member")
+		}
+	}
+	return next
+}
+
+func soonest(a, b time.Duration) time.Duration {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
+}
+
+// maxRounds bounds how often the shards are run in one Flush; what is left follows in the
+// next, so that the ring is never kept waiting.
+const maxRounds = 4
+
+// Flush lets what was taken in take effect: the shards run, proposals are multicast, answers
+// are complete. It returns whether it wants to be called again at once.
+func (n *Node) Flush(now time.Duration) (more bool) {
+	n.now = now
+	if n.state == Active || n.state == CatchingUp {
+		for round := 0; round < maxRounds; round++ {
+			more = n.broker.Run(now)
+			n.broker.Collect((*sink)(n))
+			if !more {
+				break
+			}
+		}
+	}
+	n.send()
+	n.feedDonors()
+	return more
+}
+
+// Ready hands over what there is to do. It is valid until the next call of any method.
+func (n *Node) Ready() *Ready {
+	n.ready.Answers = n.ready.Answers[:0]
+	for _, c := range n.dirty {
+		c.dirty = false
+		if c.completed != c.told {
+			c.told = c.completed
+			c.answers = append(c.answers, broker.Answer{Kind: broker.AnsCompleted, Number: c.completed})
+		}
+		n.ready.Answers = append(n.ready.Answers, ConnAnswers{Conn: c.port.Conn, Completed: c.completed, List: c.answers})
+		c.answers, c.spare = c.spare[:0], c.answers
+	}
+	n.dirty = n.dirty[:0]
+	return &n.ready
+}
+
+// Done tells that what Ready returned was taken care of.
+func (n *Node) Done() {
+	clear(n.ready.Mesh)
+	clear(n.ready.Events)
+	n.ready.Mesh, n.ready.Events, n.ready.Drop = n.ready.Mesh[:0], n.ready.Events[:0], ""
+}
+
+func (n *Node) dropClients(text string) {
+	if len(n.conns) > 0 {
+		n.ready.Drop = text
+	}
+}
+
+// Leave says good-bye: clients are to be disconnected first. Once the group has seen this
+// member leave, it can be closed.
+func (n *Node) Leave() { n.state = Left }
+
+// records is the log as the broker sees it.
+type records Node
+
+func (r *records) Bytes(f broker.Ref) []byte      { return r.log.Bytes(journal.Ref(f)) }
+func (r *records) Retain(f broker.Ref, times int) { r.log.Retain(journal.Ref(f), times) }
+func (r *records) Drop(f broker.Ref)              { r.log.Drop(journal.Ref(f)) }
+func (r *records) Pin(f broker.Ref) broker.Pin    { return r.log.Pin(journal.Ref(f)) }
+
+func (r *records) Append(i broker.Index, durable bool, parts ...[]byte) (broker.Ref, error) {
+	size := 0
+	for _, p := range parts {
+		size += len(p)
+	}
+	class := journal.Transient
+	if durable {
+		class = journal.Durable
+	}
+	s, err := r.log.Begin(size, class)
+	if err != nil {
+		return broker.Ref{}, err
+	}
+	at := s.Bytes()
+	for _, p := range parts {
+		at = at[copy(at, p):]
+	}
+	return broker.Ref(r.log.Commit(s, journal.View(r.epoch), journal.Index(i))), nil
+}
+
+// sink takes what the broker has produced.
+type sink Node
+
+func (s *sink) Propose(entries []byte) { s.out = append(s.out, entries...) }
+func (s *sink) Mesh(m []broker.MeshOut) {
+	for i := range m {
+		s.ready.Mesh = append(s.ready.Mesh, broker.MeshOut{To: m[i].To, Data: append([]byte{meshBroker}, m[i].Data...)})
+	}
+}
+
+func (s *sink) Deliveries(list []broker.Delivery) {
+	n := (*Node)(s)
+	for i := range list {
+		c := n.conns[list[i].Conn]
+		if c == nil {
+			if p := list[i].Answer.Pin; p != nil {
+				p.Unpin()
+			}
+			continue
+		}
+		c.answer(n, list[i].Answer)
+		c.outBytes += int64(len(list[i].Answer.Record)) + deliveryBytes
+		if c.outBytes > blockBytes {
+			c.port.Blocked = true
+		}
+	}
+}
+
+func (s *sink) Refusals(list []broker.Refusal) {
+	for _, r := range list {
+		if c := s.conns[r.Conn]; c != nil {
+			c.result(r.Number, &broker.Result{Code: broker.Refused, Text: "the queue is full"}, nil, nil)
+		}
+	}
+}

@@ -1,0 +1,259 @@
+package cluster
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"time"
+
+	"github.com/qpidd-cluster/qpidd-cluster/broker"
+	"github.com/qpidd-cluster/qpidd-cluster/journal"
+)
+
+// What a member multicasts is a stream of entries, cut into messages wherever it suits:
+//
+//	0 version u8 = 1  1 flags u8  2 zero u16  4 skip u32  8 bytes of the stream
+//
+// skip is how many of the bytes end an entry that an earlier message began, so that whoever
+// missed that one knows where to start. An aside (flag 1) is one whole control entry that
+// stands outside the stream.
+const (
+	messageHead    = 8
+	messageVersion = 1
+	flagAside      = 1
+	// messageBytes is what is multicast at a time: it fills some fifty packets.
+	messageBytes = 64 << 10
+)
+
+// stream is what this member knows of another's.
+type stream struct {
+	space   journal.Space // room of an entry whose end has not come
+	size    int
+	have    int
+	started bool
+	head    [4]byte // of an entry of which not even the size is here
+	headLen int
+}
+
+// drop forgets an entry whose end will not come.
+func (s *stream) drop(l *journal.Log) {
+	if s.started {
+		l.Abandon(s.space)
+	}
+	*s = stream{}
+}
+
+func (s *stream) partial() bool { return s.started || s.headLen > 0 }
+
+// send multicasts as much of out as the group takes.
+func (n *Node) send() {
+	for len(n.asides) > 0 {
+		a := n.asides[0]
+		if n.group.Multicast([]byte{messageVersion, flagAside, 0, 0, 0, 0, 0, 0}, a) != nil {
+			return
+		}
+		n.asides = n.asides[1:]
+	}
+	if n.state != Active {
+		return
+	}
+	from := 0
+	for from < len(n.out) {
+		size := min(len(n.out)-from, messageBytes, n.group.Room()-messageHead)
+		if size <= 0 || size < min(len(n.out)-from, messageBytes/4) {
+			break
+		}
+		var head [messageHead]byte
+		head[0] = messageVersion
+		binary.LittleEndian.PutUint32(head[4:], uint32(min(n.cut, size)))
+		if n.group.Multicast(head[:], n.out[from:from+size]) != nil {
+			break
+		}
+		n.advanceCut(n.out[from:], size)
+		from += size
+	}
+	if from > 0 {
+		n.out = n.out[:copy(n.out, n.out[from:])]
+	}
+}
+
+// advanceCut keeps n.cut, the bytes left of an entry sent in part, when size bytes of out
+// are sent.
+func (n *Node) advanceCut(out []byte, size int) {
+	at := n.cut
+	for at < size {
+		at += int(binary.LittleEndian.Uint32(out[at:]))
+	}
+	n.cut = at - size
+}
+
+// Message takes one message of the group at its place in the order.
+func (n *Node) Message(now time.Duration, number uint64, from broker.MemberID, parts [][]byte) {
+	n.now = now
+	var r partReader
+	r.parts = parts
+	var head [messageHead]byte
+	if !r.read(head[:]) || head[0] != messageVersion {
+		n.event(Event{Kind: EventForeign, Member: from, Text: fmt.Sprintf("message of version %d in the group; all members must run compatible versions", head[0])})
+		return
+	}
+	if head[1]&flagAside != 0 {
+		entry := make([]byte, r.left())
+		r.read(entry)
+		n.aside(from, entry)
+		return
+	}
+	switch n.state {
+	case Joining, Frozen:
+		n.keep(number, from, parts)
+	case Active, CatchingUp:
+		n.stream(number, from, binary.LittleEndian.Uint32(head[4:]), &r)
+	}
+}
+
+// stream applies the entries of a message.
+func (n *Node) stream(number uint64, from broker.MemberID, skip uint32, r *partReader) {
+	s := n.streams[from]
+	if s == nil {
+		s = &stream{}
+		n.streams[from] = s
+	}
+	if skip > 0 && !s.partial() {
+		r.skip(int(skip))
+	} else if skip == 0 && s.partial() {
+		s.drop(n.log)
+	}
+	for r.left() > 0 {
+		if !s.started && !n.beginEntry(s, from, r) {
+			return
+		}
+		at := s.space.Bytes()
+		s.have += r.fill(at[s.have:])
+		if s.have == s.size {
+			space := s.space
+			*s = stream{}
+			n.apply(number, from, space)
+		}
+	}
+}
+
+// beginEntry reads an entry's size and makes room for it.
+func (n *Node) beginEntry(s *stream, from broker.MemberID, r *partReader) bool {
+	s.headLen += r.fill(s.head[s.headLen:])
+	if s.headLen < len(s.head) {
+		return false
+	}
+	s.size = int(binary.LittleEndian.Uint32(s.head[:]))
+	if s.size < broker.HeaderBytes || s.size > broker.MaxEntryBytes {
+		// Its stream makes no sense from here on: start again with its next message.
+		n.event(Event{Kind: EventForeign, Member: from, Text: fmt.Sprintf("entry of %d bytes", s.size)})
+		*s = stream{}
+		r.skip(r.left())
+		return false
+	}
+	space, err := n.log.Begin(s.size, journal.Transient)
+	if err != nil {
+		panic("cluster: no memory for an entry that is ordered: " + err.Error())
+	}
+	s.space, s.started = space, true
+	s.have = copy(space.Bytes(), s.head[:])
+	return true
+}
+
+// apply gives one entry its index and its meaning.
+func (n *Node) apply(number uint64, from broker.MemberID, space journal.Space) {
+	n.index++
+	ref := n.log.Commit(space, journal.View(n.epoch), journal.Index(n.index))
+	n.mix(n.log.Sum(ref))
+	entry := n.log.Bytes(ref)
+	own := broker.ConnID(0)
+	if from == n.cfg.Self {
+		own = broker.ConnID(binary.LittleEndian.Uint32(entry[8:]))
+	}
+	e := broker.Entry{Index: n.index, From: from, Now: n.now, Record: entry, Ref: broker.Ref(ref)}
+	c := n.conns[own]
+	if own == 0 || c == nil || entry[4] == byte(broker.KindConnClosed) {
+		c = nil
+	} else {
+		e.Number = c.deliveredNext()
+		n.await(number, own, e.Number)
+	}
+	res, err := n.broker.Apply(&e)
+	if err != nil {
+		n.event(Event{Kind: EventForeign, Member: from, Text: err.Error()})
+	}
+	if c != nil && res != nil {
+		n.outcome(c, e.Number, res, ref)
+	}
+	n.log.Settled(ref)
+}
+
+// outcome keeps what became of one of c's entries. An unroutable message goes back whole.
+func (n *Node) outcome(c *conn, number uint64, res *broker.Result, ref journal.Ref) {
+	if res.Code == broker.NoRoute {
+		pin := n.log.Pin(ref)
+		c.result(number, res, n.log.Bytes(ref), pin)
+		return
+	}
+	c.result(number, res, nil, nil)
+}
+
+// await has a connection told when message is safe that its request number is done.
+func (n *Node) await(message uint64, id broker.ConnID, number uint64) {
+	if k := len(n.awaiting); k > 0 && n.awaiting[k-1].message == message && n.awaiting[k-1].conn == id {
+		n.awaiting[k-1].number = number
+		return
+	}
+	n.awaiting = append(n.awaiting, awaited{message, id, number})
+}
+
+// mix adds one entry's checksum to the chain.
+func (n *Node) mix(sum uint32) {
+	var b [12]byte
+	binary.LittleEndian.PutUint64(b[:], n.chain)
+	binary.LittleEndian.PutUint32(b[8:], sum)
+	n.chain = n.chain<<32 | uint64(crc32.Checksum(b[:], castagnoli))
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// partReader reads the parts of a message one after the other.
+type partReader struct {
+	parts [][]byte
+	at    int // in parts[0]
+}
+
+func (r *partReader) left() (n int) {
+	for _, p := range r.parts {
+		n += len(p)
+	}
+	return n - r.at
+}
+
+// fill copies what is there to b, as far as it goes.
+func (r *partReader) fill(b []byte) (n int) {
+	for n < len(b) && len(r.parts) > 0 {
+		k := copy(b[n:], r.parts[0][r.at:])
+		n += k
+		r.move(k)
+	}
+	return n
+}
+
+func (r *partReader) read(b []byte) bool { return r.fill(b) == len(b) }
+
+func (r *partReader) skip(n int) {
+	for n > 0 && len(r.parts) > 0 {
+		k := min(n, len(r.parts[0])-r.at)
+		n -= k
+		r.move(k)
+	}
+}
+
+func (r *partReader) move(k int) {
+	r.at += k
+	for len(r.parts) > 0 && r.at >= len(r.parts[0]) {
+		r.at -= len(r.parts[0])
+		r.parts = r.parts[1:]
+	}
+}

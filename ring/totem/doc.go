@@ -1,0 +1,49 @@
+// Package totem is the Totem single ring protocol as corosync 3 runs it: members pass a
+// token; who has it multicasts, each packet with the next place in the order; everybody
+// delivers in that order. When a member dies, comes or cannot be heard, the others agree on a
+// new ring and on what was delivered in the old one (extended virtual synchrony).
+//
+// It is a pure state machine: packets and the time go in, datagrams and events come out. It
+// has no sockets, clocks, goroutines or locks, and the same input gives the same output.
+//
+//	out := totem.NewOutput()
+//	m, err := totem.New(cfg, source, out, now)
+//	for {
+//		m.Step(now, packet)           // or Tick(now), Kick(now), Suspect(now, node)
+//		for m.Pending() { m.Pump(now) } // packets to ourselves
+//		send(out.Send)                // in order, before anything else is sent
+//		use(out.Events)               // packets and configurations, in the one order
+//		out.Reset()
+//	}
+//
+// The caller owes it: Tick no later than the time Tick returned last, packets with their
+// blocks alive during Step, and that what Output lists is used before Reset.
+//
+// States:
+//
+//	          join, foreign packet, token lost, Suspect
+//	OPERATIONAL ------------------------------------> GATHER  joins until all agree
+//	     ^                                              |
+//	     |  all have all old messages                   |  commit token, first pass
+//	 RECOVERY <-------------------------------------- COMMIT  everybody tells its old ring
+//	             commit token, second pass
+//
+// Files: machine (entry and dispatch), gather, commit, recovery, install (the two
+// configurations), token (a visit), request (retransmission), flow, hold, deliver, send,
+// queue, timers, sets.
+//
+// Departures from the protocol as corosync has it; none is visible to a peer as an error:
+//   - Packets to ourselves do not touch the network (corosync loops them through sockets).
+//   - A representative that holds the token sends from it at once; corosync lets it go round
+//     once more first.
+//   - A member that cannot get a held token asks for it again every Join interval.
+//   - Delayed packets of an older ring from a member of this one are dropped; corosync forms
+//     a new ring upon them. A member that really lives in an older ring is missed at the
+//     latest when the token does not come back.
+//   - Messages are released only by accepted tokens; corosync also counts repeated ones.
+//   - When recovery fails, old messages recovered so far are kept, so that fewer differ
+//     between those that completed it and those that did not.
+//   - The pause check (corosync drops joins queued while the process slept) is left out:
+//     stale joins are told by their ring number.
+//   - A sender that has used up the window may still send one packet a visit.
+package totem

@@ -1,0 +1,209 @@
+package totem
+
+import (
+	"time"
+
+	"github.com/qpidd-cluster/qpidd-cluster/ring/wire"
+)
+
+// Gathering: everybody says whom it knows and whom it takes for dead, and takes over what
+// others say, until all living say the same. Then the lowest starts a commit token.
+
+// enterGather begins or begins again. proc and failed stay as they are: they are cleared by
+// the next operational ring.
+func (m *Machine) enterGather() {
+	if m.state == Recovery {
+		m.abandonRecovery()
+	}
+	m.stats.Gathers++
+	m.discard = true
+	m.holding, m.idle = false, false
+	m.selfCommit, m.selfToken = false, false
+	m.recovery.started = false
+	m.proc.add(m.self)
+	m.state = Gather
+	m.consensus = append(m.consensus[:0], m.self)
+	m.timers = timers{}
+	m.sendJoin()
+	m.timers.start(timerConsensus, m.now+m.cfg.Consensus)
+}
+
+// sendJoin multicasts our two lists and has ourselves hear them too.
+func (m *Machine) sendJoin() {
+	if m.state != Gather {
+		return
+	}
+	m.timers.start(timerJoin, m.now+m.cfg.Join)
+	j := wire.Join{
+		Node: m.self, From: m.self, RingSeq: m.ring.Seq, Proc: m.proc, Failed: m.failed,
+	}
+	m.out.end(0, j.Append(m.out.begin(j.Bytes())))
+	m.selfJoin = true
+}
+
+func (m *Machine) onJoin(p wire.Packet) {
+	if m.join.Decode(p.Data) != nil {
+		m.stats.Malformed++
+		return
+	}
+	j := &m.join
+	if j.From == m.self {
+		return // our own, looped by the network, or somebody with our node id
+	}
+	m.highRing = max(m.highRing, j.RingSeq)
+	m.joinProc.set(j.Proc)
+	m.joinFail.set(j.Failed)
+	switch m.state {
+	case Operational:
+		if m.staleJoin(j) {
+			m.stats.Stale++
+			return
+		}
+		m.processJoin(j)
+	case Gather:
+		m.processJoin(j)
+	case Commit, Recovery:
+		if m.newMemb.has(j.From) && j.RingSeq >= m.ring.Seq {
+			m.learnJoin(j)
+			m.enterGather()
+		}
+	}
+}
+
+// staleJoin: who takes us for dead need not be answered, and a join from before our ring
+// cannot be meant for it.
+func (m *Machine) staleJoin(j *wire.Join) bool {
+	return m.joinFail.has(m.self) || m.memb.has(j.From) && j.RingSeq < m.ring.Seq
+}
+
+// processJoin takes a join in the order of section 9.
+func (m *Machine) processJoin(j *wire.Join) {
+	switch {
+	case m.joinProc.equal(m.proc) && m.joinFail.equal(m.failed):
+		if !j.Leave() {
+			m.consensus.add(j.From)
+		}
+		if m.tryCommit() {
+			return
+		}
+	case m.joinProc.subsetOf(m.proc) && m.joinFail.subsetOf(m.failed):
+	case m.failed.has(j.From):
+	default:
+		m.learnJoin(j)
+		m.enterGather()
+		return
+	}
+	if m.state == Operational {
+		m.enterGather()
+	}
+}
+
+// learnJoin takes over what a join says. Only somebody of our own ring can tell us who of it
+// is dead; who takes us for dead is dead to us.
+func (m *Machine) learnJoin(j *wire.Join) {
+	if m.failed.has(j.From) {
+		return
+	}
+	if j.Leave() {
+		m.leaving.add(j.From)
+	}
+	m.proc.union(m.joinProc)
+	switch {
+	case m.joinFail.has(m.self):
+		m.failed.add(j.From)
+	case m.memb.has(j.From):
+		m.failed.union(m.joinFail)
+	}
+}
+
+// onOwnJoin is our last join coming back to us.
+func (m *Machine) onOwnJoin() {
+	if m.state != Gather {
+		return
+	}
+	m.consensus.add(m.self)
+	m.tryCommit()
+}
+
+// agreed reports whether all that are not failed have our lists.
+func (m *Machine) agreed() bool {
+	for _, n := range m.proc {
+		if !m.failed.has(n) && !m.consensus.has(n) {
+			return false
+		}
+	}
+	return true
+}
+
+// tryCommit forms the ring if all agree and that is ours to do.
+func (m *Machine) tryCommit() bool {
+	if !m.agreed() {
+		return false
+	}
+	if m.deaf {
+		// All agree that we are out: we go on alone.
+		m.deaf = false
+		m.proc = append(m.proc[:0], m.self)
+		m.failed = m.failed[:0]
+		m.createCommit()
+		return true
+	}
+	m.scratch = m.proc.minus(m.failed, m.scratch)
+	if len(m.scratch) == 0 || m.scratch[0] != m.self {
+		return false
+	}
+	m.createCommit()
+	return true
+}
+
+// onConsensusTimer gives up on those that did not agree in time. If all did, the one that
+// forms the ring has the time of a token to do so.
+func (m *Machine) onConsensusTimer() {
+	if m.state != Gather {
+		return
+	}
+	if m.agreed() {
+		m.consensus = append(m.consensus[:0], m.self)
+		m.timers.start(timerToken, m.now+m.cfg.Token)
+		return
+	}
+	m.failed.union(m.proc.minus(m.consensus, m.scratch))
+	m.enterGather()
+}
+
+func (m *Machine) onTokenLoss() {
+	m.stats.TokenLosses++
+	if m.state == Gather && !m.agreed() {
+		m.failed.union(m.proc.minus(m.consensus, m.scratch))
+	}
+	m.enterGather()
+}
+
+// Suspect takes evidence that a node is dead: the next ring is formed without it and without
+// waiting for timeouts. If the evidence was wrong, the rings merge again.
+func (m *Machine) Suspect(now time.Duration, n wire.NodeID) {
+	m.now = max(m.now, now)
+	known := m.proc.has(n) || m.memb.has(n) || m.forming() && m.newMemb.has(n)
+	if m.state == Left || n == m.self || m.failed.has(n) || !known {
+		return
+	}
+	m.proc.add(n)
+	m.failed.add(n)
+	m.enterGather()
+}
+
+// Leave says goodbye and ends all part in the ring.
+func (m *Machine) Leave(now time.Duration) {
+	m.now = max(m.now, now)
+	if m.state == Left {
+		return
+	}
+	j := wire.Join{From: m.self, RingSeq: m.ring.Seq}
+	j.Proc = m.proc.minus(nodeSet{m.self}, nil)
+	j.Failed = append(m.failed.minus(nodeSet{m.self}, nil), m.self)
+	m.out.end(0, j.Append(m.out.begin(j.Bytes())))
+	m.state = Left
+	m.timers = timers{}
+	m.holding, m.idle = false, false
+	m.selfJoin, m.selfCommit, m.selfToken = false, false, false
+}

@@ -1,0 +1,177 @@
+package totem
+
+import "github.com/qpidd-cluster/qpidd-cluster/ring/wire"
+
+// A visit of the token (section 10): multicast again what others ask for, ask for what we
+// lack, multicast what is queued, say how far we have everything, pass the token on, and only
+// then deliver.
+
+func (m *Machine) onToken(p wire.Packet) {
+	if m.discard {
+		return
+	}
+	if m.tokenRecv.Decode(p.Data) != nil {
+		m.stats.Malformed++
+		return
+	}
+	if m.tokenRecv.Ring != m.ring || m.state != Operational && m.state != Recovery {
+		m.stats.Foreign++
+		return
+	}
+	if m.tokenRecv.TokenSeq.AtMost(m.tokenSeq) {
+		m.stats.Stale++
+		return
+	}
+	m.token = m.tokenRecv
+	m.visit()
+}
+
+// takeToken is our own token in a ring of one.
+func (m *Machine) takeToken() {
+	if m.discard || m.state != Operational && m.state != Recovery {
+		return
+	}
+	m.visit()
+}
+
+func (m *Machine) visit() {
+	t := &m.token
+	m.stats.Tokens++
+	m.holding, m.idle = false, false
+	m.countIdle(t)
+	m.releaseCovered(t)
+	lastAru := m.lastAru
+	m.lastAru = t.Aru
+
+	allowed := m.allowance(t)
+	resent := m.retransmit(t, allowed)
+	asked := m.request(t)
+	sent := m.multicastQueued(t, m.withinQueue(t, allowed-resent))
+	m.flow.update(t, resent+sent)
+	m.updateTokenAru(t)
+	if m.failedToReceive(t, lastAru) {
+		m.deaf = true
+		m.failed.add(m.self)
+		m.enterGather()
+		return
+	}
+	m.tokenSeq = t.TokenSeq
+	t.TokenSeq++
+	if m.state == Recovery && m.recoveryVisit(t) {
+		m.install()
+	}
+	m.restartTokenTimers()
+	m.decideHold(sent > 0, resent+asked > 0)
+	if m.holding {
+		m.keepToken()
+	} else {
+		m.passToken()
+	}
+	if m.state == Operational {
+		m.deliver()
+	}
+}
+
+// passToken sends the token to the member after us and remembers it for repetition.
+func (m *Machine) passToken() {
+	t := &m.token
+	t.From = m.self
+	t.Target = m.active().after(m.self)
+	if t.Target == m.self {
+		m.resend = m.resend[:0]
+		m.selfToken = true
+		return
+	}
+	m.remember(t.Target, m.out.end(t.Target, t.Append(m.out.begin(wire.MaxTokenBytes))))
+}
+
+// keepToken remembers the token of a hold as if it had been sent; it will be.
+func (m *Machine) keepToken() {
+	t := &m.token
+	t.From = m.self
+	t.Target = m.active().after(m.self)
+	m.resendTo = t.Target
+	m.resend = t.Append(m.resend[:0])
+}
+
+func (m *Machine) remember(to wire.NodeID, data []byte) {
+	m.resendTo = to
+	m.resend = append(m.resend[:0], data...)
+}
+
+// repeatToken sends what we passed on last once more: it may have been lost.
+func (m *Machine) repeatToken() {
+	if m.state == Gather {
+		return
+	}
+	m.timers.start(timerRetransmit, m.now+m.cfg.TokenRetransmit)
+	if m.holding {
+		m.onHoldTimer() // not a repetition: it has not been sent yet
+		return
+	}
+	if len(m.resend) == 0 || m.resendTo == m.self {
+		return
+	}
+	m.stats.TokenRepeats++
+	m.out.end(m.resendTo, append(m.out.begin(len(m.resend)), m.resend...))
+}
+
+func (m *Machine) restartTokenTimers() {
+	m.timers.start(timerToken, m.now+m.cfg.Token)
+	m.timers.start(timerRetransmit, m.now+m.cfg.TokenRetransmit)
+}
+
+// updateTokenAru lowers the token's aru to ours, or raises it if it was us, or nobody, who
+// held it down.
+func (m *Machine) updateTokenAru(t *wire.Token) {
+	if m.aru.Less(t.Aru) || t.AruAddr == m.self || t.AruAddr == 0 {
+		t.Aru = m.aru
+		t.AruAddr = m.self
+		if t.Aru == t.Seq {
+			t.AruAddr = 0
+		}
+	}
+}
+
+// failedToReceive: for very many visits we alone have held the aru down. We seem not to hear
+// multicasts and had better not hold up the others.
+func (m *Machine) failedToReceive(t *wire.Token, lastAru wire.Seq) bool {
+	if t.Aru == lastAru && t.AruAddr != 0 {
+		m.aruStuck++
+	} else {
+		m.aruStuck = 0
+	}
+	return m.aruStuck > m.cfg.FailRecvConst && t.AruAddr == m.self
+}
+
+// releaseCovered gives up packets that everybody has: those up to the lower one of two
+// successive arus. One alone does not do: a member may have raised it to what it has itself,
+// before the others had a say.
+func (m *Machine) releaseCovered(t *wire.Token) {
+	if m.state != Operational {
+		return
+	}
+	m.settled = true
+	covered := t.Aru.Min(m.lastAru).Min(m.delivered)
+	if m.safe.Less(covered) {
+		m.safe = covered
+	}
+	if m.queue.base.Less(covered) {
+		m.queue.release(covered, m.out)
+	}
+}
+
+// active are the members of the ring that the token goes round in.
+func (m *Machine) active() nodeSet {
+	if m.state == Recovery {
+		return m.newMemb
+	}
+	return m.memb
+}
+
+func (m *Machine) activeQueue() *queue {
+	if m.state == Recovery {
+		return m.recovered
+	}
+	return m.queue
+}

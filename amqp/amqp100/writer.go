@@ -225,3 +225,13 @@ func EndCompound(b []byte, at, count int) []byte {
 	binary.BigEndian.PutUint32(b[at+5:], uint32(count))
 	return b
 }
+
+// AppendDescriptor appends the descriptor of a value that is to follow.
+func AppendDescriptor(b []byte, c Code) []byte {
+	return AppendUlong(append(b, codeDescribed), uint64(c))
+}
+
+// AppendUUID appends a uuid.
+func AppendUUID(b []byte, id [16]byte) []byte {
+	return append(append(b, codeUUID), id[:]...)
+}

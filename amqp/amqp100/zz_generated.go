@@ -4,42 +4,47 @@ package amqp100
 
 // Descriptors, as numbers.
 const (
-	CodeOpen                      Code = 0x10 // 2.7.1
-	CodeBegin                     Code = 0x11 // 2.7.2
-	CodeAttach                    Code = 0x12 // 2.7.3
-	CodeFlow                      Code = 0x13 // 2.7.4
-	CodeTransfer                  Code = 0x14 // 2.7.5
-	CodeDisposition               Code = 0x15 // 2.7.6
-	CodeDetach                    Code = 0x16 // 2.7.7
-	CodeEnd                       Code = 0x17 // 2.7.8
-	CodeClose                     Code = 0x18 // 2.7.9
-	CodeError                     Code = 0x1d // 2.8.14
-	CodeReceived                  Code = 0x23 // 3.4.1
-	CodeAccepted                  Code = 0x24 // 3.4.2
-	CodeRejected                  Code = 0x25 // 3.4.3
-	CodeReleased                  Code = 0x26 // 3.4.4
-	CodeModified                  Code = 0x27 // 3.4.5
-	CodeSource                    Code = 0x28 // 3.5.3
-	CodeTarget                    Code = 0x29 // 3.5.4
-	CodeSASLMechanisms            Code = 0x40 // 5.3.3.1
-	CodeSASLInit                  Code = 0x41 // 5.3.3.2
-	CodeSASLChallenge             Code = 0x42 // 5.3.3.3
-	CodeSASLResponse              Code = 0x43 // 5.3.3.4
-	CodeSASLOutcome               Code = 0x44 // 5.3.3.5
-	CodeHeader                    Code = 0x70 // 3.2.1
-	CodeProperties                Code = 0x73 // 3.2.4
-	CodeCoordinator               Code = 0x30 // 4.5.1
-	CodeDeliveryAnnotations       Code = 0x71 // 3.2.2
-	CodeMessageAnnotations        Code = 0x72 // 3.2.3
-	CodeApplicationProperties     Code = 0x74 // 3.2.5
-	CodeData                      Code = 0x75 // 3.2.6
-	CodeAmqpSequence              Code = 0x76 // 3.2.7
-	CodeAmqpValue                 Code = 0x77 // 3.2.8
-	CodeFooter                    Code = 0x78 // 3.2.9
-	CodeDeleteOnClose             Code = 0x2b // 3.5.10
-	CodeDeleteOnNoLinks           Code = 0x2c // 3.5.11
-	CodeDeleteOnNoMessages        Code = 0x2d // 3.5.12
-	CodeDeleteOnNoLinksOrMessages Code = 0x2e // 3.5.13
+	CodeOpen                      Code = 0x10               // 2.7.1
+	CodeBegin                     Code = 0x11               // 2.7.2
+	CodeAttach                    Code = 0x12               // 2.7.3
+	CodeFlow                      Code = 0x13               // 2.7.4
+	CodeTransfer                  Code = 0x14               // 2.7.5
+	CodeDisposition               Code = 0x15               // 2.7.6
+	CodeDetach                    Code = 0x16               // 2.7.7
+	CodeEnd                       Code = 0x17               // 2.7.8
+	CodeClose                     Code = 0x18               // 2.7.9
+	CodeError                     Code = 0x1d               // 2.8.14
+	CodeReceived                  Code = 0x23               // 3.4.1
+	CodeAccepted                  Code = 0x24               // 3.4.2
+	CodeRejected                  Code = 0x25               // 3.4.3
+	CodeReleased                  Code = 0x26               // 3.4.4
+	CodeModified                  Code = 0x27               // 3.4.5
+	CodeSource                    Code = 0x28               // 3.5.3
+	CodeTarget                    Code = 0x29               // 3.5.4
+	CodeSASLMechanisms            Code = 0x40               // 5.3.3.1
+	CodeSASLInit                  Code = 0x41               // 5.3.3.2
+	CodeSASLChallenge             Code = 0x42               // 5.3.3.3
+	CodeSASLResponse              Code = 0x43               // 5.3.3.4
+	CodeSASLOutcome               Code = 0x44               // 5.3.3.5
+	CodeHeader                    Code = 0x70               // 3.2.1
+	CodeProperties                Code = 0x73               // 3.2.4
+	CodeCoordinator               Code = 0x30               // 4.5.1
+	CodeDeliveryAnnotations       Code = 0x71               // 3.2.2
+	CodeMessageAnnotations        Code = 0x72               // 3.2.3
+	CodeApplicationProperties     Code = 0x74               // 3.2.5
+	CodeData                      Code = 0x75               // 3.2.6
+	CodeAmqpSequence              Code = 0x76               // 3.2.7
+	CodeAmqpValue                 Code = 0x77               // 3.2.8
+	CodeFooter                    Code = 0x78               // 3.2.9
+	CodeDeleteOnClose             Code = 0x2b               // 3.5.10
+	CodeDeleteOnNoLinks           Code = 0x2c               // 3.5.11
+	CodeDeleteOnNoMessages        Code = 0x2d               // 3.5.12
+	CodeDeleteOnNoLinksOrMessages Code = 0x2e               // 3.5.13
+	CodeLegacyDirectBinding       Code = 0x0000468C00000000 // registry
+	CodeLegacyTopicBinding        Code = 0x0000468C00000001 // registry
+	CodeLegacyHeadersBinding      Code = 0x0000468C00000002 // registry
+	CodeNoLocalFilter             Code = 0x0000468C00000003 // registry
+	CodeSelectorFilter            Code = 0x0000468C00000004 // registry
 )
 
 // symbolicCode is the number of a descriptor given as a symbol; 0 if it is none.
@@ -117,6 +122,16 @@ func symbolicCode(symbol []byte) Code {
 		return CodeDeleteOnNoMessages
 	case "amqp:delete-on-no-links-or-messages:list":
 		return CodeDeleteOnNoLinksOrMessages
+	case "apache.org:legacy-amqp-direct-binding:string":
+		return CodeLegacyDirectBinding
+	case "apache.org:legacy-amqp-topic-binding:string":
+		return CodeLegacyTopicBinding
+	case "apache.org:legacy-amqp-headers-binding:map":
+		return CodeLegacyHeadersBinding
+	case "apache.org:no-local-filter:list":
+		return CodeNoLocalFilter
+	case "apache.org:selector-filter:string":
+		return CodeSelectorFilter
 	}
 	return 0
 }
@@ -196,6 +211,16 @@ func (c Code) String() string {
 		return "delete-on-no-messages"
 	case CodeDeleteOnNoLinksOrMessages:
 		return "delete-on-no-links-or-messages"
+	case CodeLegacyDirectBinding:
+		return "legacy-direct-binding"
+	case CodeLegacyTopicBinding:
+		return "legacy-topic-binding"
+	case CodeLegacyHeadersBinding:
+		return "legacy-headers-binding"
+	case CodeNoLocalFilter:
+		return "no-local-filter"
+	case CodeSelectorFilter:
+		return "selector-filter"
 	}
 	return unknownCode(c)
 }

@@ -57,11 +57,18 @@ func (c *call091) failure() *amqp091.Error {
 	return amqp091.Errorf(code, "%s", text)
 }
 
-// inVhost completes a text that ends in an object's name as clients know it. The broker's
-// texts serve protocols without virtual hosts too.
+// inVhost completes the name of an object in a text as clients know it. The broker's texts
+// serve protocols without virtual hosts too.
 func inVhost(text string) string {
-	if strings.HasSuffix(text, "'") && !strings.Contains(text, " vhost ") {
-		return text + " in vhost '" + virtualHost + "'"
+	for _, kind := range [...]string{"queue '", "exchange '"} {
+		_, after, ok := strings.Cut(text, kind)
+		if !ok {
+			continue
+		}
+		if i := strings.IndexByte(after, '\''); i >= 0 {
+			at := len(text) - len(after) + i + 1
+			return text[:at] + " in vhost '" + virtualHost + "'" + text[at:]
+		}
 	}
 	return text
 }

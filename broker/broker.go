@@ -216,13 +216,21 @@ func (b *Broker) Run(now time.Duration) (more bool) {
 	return more
 }
 
-// Tick does what is due by the clock and returns when it wants to be called next. Run
-// follows it.
-func (b *Broker) Tick(now time.Duration) (next time.Duration) {
+// Tick does what is due by the clock; Run follows it.
+func (b *Broker) Tick(now time.Duration) {
 	for _, s := range b.shards {
-		next = earliest(next, s.tick(now))
+		s.tick(now)
 	}
-	return next
+}
+
+// Timed tells whether any queue looks at the clock.
+func (b *Broker) Timed() bool {
+	for _, s := range b.shards {
+		if len(s.timed) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // Sink takes what the shards have produced. The slices are the broker's again afterwards.

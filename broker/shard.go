@@ -206,8 +206,8 @@ func (s *shard) release(q *Queue, pos uint64, counted bool) {
 	q.cursor = min(q.cursor, pos)
 }
 
-// tick looks at the queues with a clock and returns when it wants to be called next.
-func (s *shard) tick(now time.Duration) (next time.Duration) {
+// tick looks at the queues with a clock.
+func (s *shard) tick(now time.Duration) {
 	kept := s.timed[:0]
 	for _, q := range s.timed {
 		if q.deleted || q.options.Expires == nil && q.count == 0 {
@@ -215,41 +215,34 @@ func (s *shard) tick(now time.Duration) (next time.Duration) {
 			continue
 		}
 		kept = append(kept, q)
-		next = earliest(next, s.clock(now, q))
+		if q.dispatcher == s.b.cfg.Self {
+			s.clock(now, q)
+		}
 	}
 	clear(s.timed[len(kept):])
 	s.timed = kept
-	return next
 }
 
-// clock does what is due in q and returns when something will be.
-func (s *shard) clock(now time.Duration, q *Queue) (next time.Duration) {
-	if q.dispatcher != s.b.cfg.Self {
-		return 0
+// clock does what is due in q.
+func (s *shard) clock(now time.Duration, q *Queue) {
+	if m := q.firstReady(); m != nil && m.deadline != 0 && m.deadline <= now {
+		s.expire(now, q)
 	}
-	if m := q.firstReady(); m != nil && m.deadline != 0 {
-		if m.deadline <= now {
-			s.mark(q)
-			return now
-		}
-		next = m.deadline
+	if q.options.Expires == nil || len(q.consumers) > 0 || len(q.locals) > 0 {
+		return
 	}
-	if q.options.Expires != nil && len(q.consumers) == 0 && len(q.locals) == 0 {
-		due := q.usedAt + time.Duration(*q.options.Expires)*time.Millisecond
-		if due > now {
-			return earliest(next, due)
-		}
+	if now >= q.usedAt+time.Duration(*q.options.Expires)*time.Millisecond {
 		s.out.entries = appendExpireQueue(s.out.entries, q)
 		q.usedAt = now // should it be lost, ask again an expiry later
-		next = earliest(next, now+time.Duration(*q.options.Expires)*time.Millisecond+1)
 	}
-	return next
 }
 
-// earliest is the smaller of two times of which 0 means never.
-func earliest(a, b time.Duration) time.Duration {
-	if a == 0 || b != 0 && b < a {
-		return b
+// expire proposes the removal of what has expired at the head of q.
+func (s *shard) expire(now time.Duration, q *Queue) {
+	if len(q.waiting) > 0 {
+		return
 	}
-	return a
+	for m := q.firstReady(); m != nil && m.deadline != 0 && m.deadline <= now; m = q.firstReady() {
+		s.discard(now, q, m, reasonExpired)
+	}
 }

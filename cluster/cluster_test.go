@@ -88,7 +88,7 @@ func TestDeclareHerePublishThereConsumeElsewhere(t *testing.T) {
 // TestSeeds runs clusters in which members come and go, under many seeds, and checks that
 // nothing acknowledged is lost and nobody holds what somebody else does.
 func TestSeeds(t *testing.T) {
-	first, last := uint64(1), uint64(3000)
+	first, last := uint64(1), uint64(500)
 	if s := os.Getenv("SEED"); s != "" {
 		n, err := strconv.ParseUint(s, 10, 64)
 		if err != nil {

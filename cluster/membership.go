@@ -46,6 +46,7 @@ type EventKind uint8
 const (
 	EventForeign EventKind = iota + 1 // something was not understood, and dropped
 	EventView                         // members changed
+	EventKnown                        // all members have said who and where they are
 	EventWaiting                      // for more members, or for the quorum
 	EventFormed                       // a new cluster
 	EventJoining                      // receiving the state
@@ -316,6 +317,7 @@ func (n *Node) tookHello(h *hello, err error) {
 		n.view.decided = true
 		slices.SortFunc(n.view.hellos, func(a, b *hello) int { return compare(uint64(a.from), uint64(b.from)) })
 		n.decide()
+		n.event(Event{Kind: EventKnown})
 	}
 }
 

@@ -86,6 +86,7 @@ type Node struct {
 	view     view
 	formAt   time.Duration
 	frozenAt time.Duration
+	ticked   time.Duration
 	corpses  []broker.MemberID // members whose process is known to be dead
 	join     joiner
 	early    []earlyPiece
@@ -177,32 +178,45 @@ func (n *Node) Broker() *broker.Broker { return n.broker }
 // Position tells how far the history goes: members at the same index have the same chain.
 func (n *Node) Position() (broker.Index, uint64) { return n.index, n.chain }
 
-// Tick does what is due and returns when it wants to be called next; 0 is never.
-func (n *Node) Tick(now time.Duration) time.Duration {
-	n.now = now
-	next := time.Duration(0)
-	n.reapLogs()
-	if n.state == Active {
-		next = n.broker.Tick(now)
+// clockPeriod is how often queues with a clock are looked at. What has expired is never
+// handed out in between.
+const clockPeriod = 10 * time.Millisecond
+
+// Next is when Tick is wanted; 0 is never.
+func (n *Node) Next() (next time.Duration) {
+	if n.state == Active && n.broker.Timed() {
+		next = n.ticked + clockPeriod
 	}
-	if n.formAt != 0 {
-		if now >= n.formAt {
-			n.formAt = 0
-			n.form()
-		} else {
-			next = soonest(next, n.formAt)
-		}
+	next = soonest(next, n.formAt)
+	if n.state == Frozen && n.frozenAt != 0 {
+		next = soonest(next, n.frozenAt+n.cfg.Grace)
 	}
-	if n.state == Frozen {
-		if due := n.frozenAt + n.cfg.Grace; now < due {
-			next = soonest(next, due)
-		} else if n.frozenAt != 0 {
-			n.frozenAt = 0
-			n.dropClients("no quorum: this member is cut off from the majority of the cluster; connect to another member")
-		}
+	if len(n.retired) > 0 {
+		next = soonest(next, n.now+clockPeriod)
 	}
 	return next
 }
+
+// Tick does what is due.
+func (n *Node) Tick(now time.Duration) {
+	n.now = now
+	n.reapLogs()
+	if n.state == Active && now >= n.ticked+clockPeriod {
+		n.ticked = now
+		n.broker.Tick(now)
+	}
+	if n.formAt != 0 && now >= n.formAt {
+		n.formAt = 0
+		n.form()
+	}
+	if n.state == Frozen && n.frozenAt != 0 && now >= n.frozenAt+n.cfg.Grace {
+		n.frozenAt = 0
+		n.dropClients("no quorum: this member is cut off from the majority of the cluster; connect to another member")
+	}
+}
+
+// Self is this member.
+func (n *Node) Self() broker.MemberID { return n.cfg.Self }
 
 func soonest(a, b time.Duration) time.Duration {
 	if a == 0 || b != 0 && b < a {
@@ -315,6 +329,9 @@ func (s *sink) Deliveries(list []broker.Delivery) {
 			continue
 		}
 		c.answer(n, list[i].Answer)
+		if list[i].Answer.Kind != broker.AnsDeliver {
+			continue
+		}
 		c.outBytes += int64(len(list[i].Answer.Record)) + deliveryBytes
 		if c.outBytes > blockBytes {
 			c.port.Blocked = true

@@ -270,6 +270,12 @@ func openProperties(cfg *Config) amqp100.Raw {
 			count += 2
 		}
 	}
+	if cfg.Properties != nil {
+		for _, nv := range cfg.Properties() {
+			b = amqp100.AppendString(amqp100.AppendSymbol(b, nv[0]), nv[1])
+			count += 2
+		}
+	}
 	return amqp100.EndCompound(b, at, count)
 }
 

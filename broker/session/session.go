@@ -26,6 +26,8 @@ type Config struct {
 	Random func(b []byte)
 	// Hosts lists the cluster's members as host:port, to be told to clients. May be nil.
 	Hosts func() []string
+	// Properties are more name and value pairs to tell clients when they connect. May be nil.
+	Properties func() [][2]string
 }
 
 // Users looks up who may connect.

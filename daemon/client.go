@@ -1,0 +1,358 @@
+package daemon
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/qpidd-cluster/qpidd-cluster/broker"
+	"github.com/qpidd-cluster/qpidd-cluster/broker/session"
+)
+
+// Limits of a client's connection.
+const (
+	readBytes = 64 << 10 // buffer of a reader; it grows to a frame's size if it must
+	// A client may have so many requests, and so many bytes of them, under way; its socket
+	// is not read beyond that.
+	maxUnderWay      = 8192
+	maxUnderWayBytes = 8 << 20
+	// lingerTime is how long the last words of a closed connection may take.
+	lingerTime = 2 * time.Second
+)
+
+// client is a client's connection: a goroutine that reads, one that writes, and between them
+// the session, under mu.
+type client struct {
+	id   broker.ConnID
+	e    *engine
+	sock net.Conn
+	log  *slog.Logger
+
+	mu    sync.Mutex
+	sess  *session.Conn
+	timer *time.Timer
+	due   time.Duration
+
+	qmu       sync.Mutex
+	queue     []broker.Answer // from the engine, not yet shown to the session
+	completed uint64
+	ended     bool
+	moved     sync.Cond // completed has grown, or the connection has ended
+
+	signal chan struct{} // there is something for the writer
+	closed chan struct{}
+	once   sync.Once
+	after  func(*client) // told once, when it has ended
+
+	spare     []broker.Answer // the writer's
+	out       session.Output
+	vectors   [][]byte
+	submitted uint64 // the reader's
+	underWay  []batch
+	bytes     int64
+}
+
+// batch is how far the requests of one read go, and how big they were.
+type batch struct {
+	number uint64
+	bytes  int64
+}
+
+func newClient(e *engine, id broker.ConnID, sock net.Conn, cfg *session.Config, log *slog.Logger, after func(*client)) *client {
+	c := &client{id: id, e: e, sock: sock, log: log, after: after,
+		sess:   session.NewConn(cfg, id, e.now()),
+		signal: make(chan struct{}, 1), closed: make(chan struct{})}
+	c.moved.L = &c.qmu
+	return c
+}
+
+// serve runs the connection until it ends.
+func (c *client) serve() {
+	c.e.tell(message{kind: msgConnect, client: c})
+	c.mu.Lock()
+	c.schedule(c.e.now())
+	c.mu.Unlock()
+	go c.write()
+	c.end(c.read())
+}
+
+// read feeds the session what the client sends.
+func (c *client) read() error {
+	buf := make([]byte, readBytes)
+	have := 0
+	for {
+		n, err := c.sock.Read(buf[have:])
+		if err != nil {
+			return err
+		}
+		have += n
+		used, want := c.feed(buf[:have])
+		have = copy(buf, buf[used:have])
+		if want > len(buf) {
+			buf = append(make([]byte, 0, want), buf[:have]...)[:want]
+		} else if have == 0 && len(buf) > readBytes && want <= readBytes {
+			buf = make([]byte, readBytes)
+		}
+		if have == len(buf) {
+			buf = append(buf, make([]byte, len(buf))...)
+		}
+		if !c.pace() {
+			return net.ErrClosed
+		}
+	}
+}
+
+func (c *client) feed(data []byte) (used, want int) {
+	c.mu.Lock()
+	now := c.e.now()
+	used, want = c.sess.Feed(now, data)
+	c.schedule(now)
+	r := c.takeRequests()
+	speak := c.sess.Output().Size() > 0
+	done, _ := c.sess.Done()
+	c.mu.Unlock()
+	c.submit(r)
+	if speak || done {
+		c.kick()
+	}
+	return used, want
+}
+
+// takeRequests takes what the session asks for, with mu held.
+func (c *client) takeRequests() *broker.Requests {
+	s := c.sess.Requests()
+	if len(s.List) == 0 {
+		return nil
+	}
+	r := requestsPool.Get().(*broker.Requests)
+	*r, *s = *s, *r
+	return r
+}
+
+// submit passes requests on. The writer's are counted like the reader's: qmu is held for it.
+func (c *client) submit(r *broker.Requests) {
+	if r == nil {
+		return
+	}
+	n := uint64(0)
+	for i := range r.List {
+		if k := r.List[i].Kind; k == broker.ReqSubmit || k == broker.ReqQuery {
+			n++
+		}
+	}
+	if n > 0 {
+		c.qmu.Lock()
+		c.submitted += n
+		c.underWay = append(c.underWay, batch{c.submitted, int64(len(r.Bytes))})
+		c.bytes += int64(len(r.Bytes))
+		c.qmu.Unlock()
+	}
+	c.e.tell(message{kind: msgRequests, client: c, requests: r})
+}
+
+// pace holds the reader back while too much is under way.
+func (c *client) pace() bool {
+	c.qmu.Lock()
+	defer c.qmu.Unlock()
+	for !c.ended && (c.submitted-c.completed > maxUnderWay || c.bytes > maxUnderWayBytes) {
+		c.moved.Wait()
+	}
+	return !c.ended
+}
+
+// push takes answers from the engine.
+func (c *client) push(list []broker.Answer, completed uint64) {
+	c.qmu.Lock()
+	if c.ended {
+		c.qmu.Unlock()
+		unpin(list)
+		return
+	}
+	c.queue = append(c.queue, list...)
+	if completed > c.completed {
+		c.completed = completed
+		done := 0
+		for done < len(c.underWay) && c.underWay[done].number <= completed {
+			c.bytes -= c.underWay[done].bytes
+			done++
+		}
+		c.underWay = append(c.underWay[:0], c.underWay[done:]...)
+		c.moved.Signal()
+	}
+	c.qmu.Unlock()
+	c.kick()
+}
+
+func (c *client) kick() {
+	select {
+	case c.signal <- struct{}{}:
+	default:
+	}
+}
+
+// write shows the session what the engine answered, and writes what it has to say.
+func (c *client) write() {
+	for {
+		select {
+		case <-c.signal:
+		case <-c.closed:
+			c.discard()
+			return
+		}
+		done, err := c.turn()
+		if err == nil && done {
+			err = errDone
+		}
+		if err != nil {
+			c.end(err)
+			c.discard()
+			return
+		}
+	}
+}
+
+var errDone = errors.New("closed in order")
+
+// turn is one round of the writer.
+func (c *client) turn() (done bool, err error) {
+	c.qmu.Lock()
+	list := c.queue
+	c.queue = c.spare[:0]
+	c.qmu.Unlock()
+	var records, deliveries int64
+	for i := range list {
+		if list[i].Kind == broker.AnsDeliver {
+			records += int64(len(list[i].Record))
+			deliveries++
+		}
+	}
+	c.mu.Lock()
+	now := c.e.now()
+	if len(list) > 0 {
+		c.sess.Answer(now, list)
+		c.schedule(now)
+	}
+	c.out.Swap(c.sess.Output())
+	r := c.takeRequests()
+	done, why := c.sess.Done()
+	c.mu.Unlock()
+	clear(list)
+	c.spare = list[:0]
+	c.submit(r)
+	if c.out.Size() > 0 {
+		if done {
+			// It fails only on a socket that is closed, and then so does the write.
+			_ = c.sock.SetWriteDeadline(time.Now().Add(lingerTime))
+		}
+		err = c.flush()
+	}
+	c.out.Reset()
+	if deliveries > 0 {
+		c.e.tell(message{kind: msgWritten, client: c, records: records, deliveries: deliveries})
+	}
+	if err == nil && done && why != nil {
+		err = why
+	}
+	return done, err
+}
+
+func (c *client) flush() error {
+	c.vectors = c.out.Vectors(c.vectors[:0])
+	if len(c.vectors) == 1 {
+		_, err := c.sock.Write(c.vectors[0])
+		return err
+	}
+	v := net.Buffers(c.vectors)
+	_, err := v.WriteTo(c.sock)
+	return err
+}
+
+// schedule has the session ticked when it wants to be, with mu held.
+func (c *client) schedule(now time.Duration) {
+	next := c.sess.Tick(now)
+	if next == c.due {
+		return
+	}
+	c.due = next
+	if next == 0 {
+		return
+	}
+	d := max(next-now, time.Millisecond)
+	if c.timer == nil {
+		c.timer = time.AfterFunc(d, c.tick)
+		return
+	}
+	c.timer.Reset(d)
+}
+
+func (c *client) tick() {
+	c.mu.Lock()
+	c.due = 0
+	c.schedule(c.e.now())
+	done, _ := c.sess.Done()
+	c.mu.Unlock()
+	c.kick()
+	if done {
+		// A writer stuck in a socket that nobody reads would never come to close it.
+		time.AfterFunc(lingerTime, func() { c.sock.Close() })
+	}
+}
+
+// shut ends the connection from this side, with a word to the client.
+func (c *client) shut(text string) {
+	go func() {
+		c.mu.Lock()
+		c.sess.Shut(c.e.now(), text)
+		c.schedule(c.e.now())
+		c.mu.Unlock()
+		c.kick()
+		time.AfterFunc(lingerTime, func() { c.end(net.ErrClosed) })
+	}()
+}
+
+// end closes the connection, once.
+func (c *client) end(err error) {
+	c.once.Do(func() {
+		if err != nil && !errors.Is(err, errDone) && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
+			c.log.Info("connection ended: "+err.Error(), "client", c.sock.RemoteAddr())
+		}
+		c.sock.Close()
+		c.qmu.Lock()
+		c.ended = true
+		c.moved.Signal()
+		c.qmu.Unlock()
+		c.mu.Lock()
+		if c.timer != nil {
+			c.timer.Stop()
+		}
+		c.mu.Unlock()
+		close(c.closed)
+		c.e.tell(message{kind: msgDisconnect, client: c})
+		c.after(c)
+	})
+}
+
+// discard lets go of what will not be written.
+func (c *client) discard() {
+	c.out.Reset()
+	c.mu.Lock()
+	c.sess.Output().Reset()
+	c.mu.Unlock()
+	c.qmu.Lock()
+	list := c.queue
+	c.queue = nil
+	c.ended = true
+	c.qmu.Unlock()
+	unpin(list)
+}
+
+func unpin(list []broker.Answer) {
+	for i := range list {
+		if list[i].Pin != nil {
+			list[i].Pin.Unpin()
+		}
+	}
+}

@@ -1,0 +1,4 @@
+// Package config reads qpidd's options, under qpidd's own names: from the command line, from
+// the environment (QPID_CLUSTER_NAME for --cluster-name), and from a file of name=value
+// lines, in this order of precedence.
+package config

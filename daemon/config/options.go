@@ -1,0 +1,190 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+// Options are what the broker can be told. Defaults are qpidd's where qpidd has the option.
+type Options struct {
+	ConfigFile string
+
+	Port       int
+	Interfaces []string
+
+	DataDir   string
+	NoDataDir bool
+
+	Auth      YesNo
+	UsersFile string
+
+	ClusterName string
+	ClusterURL  string
+	ClusterSize int
+	BindNetAddr string
+	McastAddr   string
+	McastPort   int
+	Token       time.Duration
+
+	MaxConnections int
+	MaxNegotiate   int // milliseconds
+	MaxFrame       int
+	MaxMessage     int64
+	MemoryLimit    Bytes
+	WorkerThreads  int
+	TCPNoDelay     YesNo
+
+	Daemon  bool
+	Check   bool
+	Quit    bool
+	Wait    int // seconds
+	PidDir  string
+	PidFile string
+
+	Log Log
+
+	Version bool
+}
+
+// Log are the options of the log.
+type Log struct {
+	Trace     bool
+	Enable    []string
+	Disable   []string
+	Outputs   []string
+	ToFile    string
+	ToStderr  YesNo
+	ToStdout  YesNo
+	ToJournal YesNo
+	Time      YesNo
+	Level     YesNo
+	Category  YesNo
+	HiRes     YesNo
+	Prefix    string
+}
+
+// DefaultFile is read if it is there and --config does not name another.
+const DefaultFile = "/etc/qpid/qpidd.conf"
+
+// MaxClusterName is the longest name of a group: CPG_MAX_NAME_LENGTH less its terminator.
+const MaxClusterName = 127
+
+// flags makes the flag set that fills o.
+func (o *Options) flags() *pflag.FlagSet {
+	f := pflag.NewFlagSet("qpidd", pflag.ContinueOnError)
+	f.SortFlags = false
+	f.Usage = func() {}
+	f.StringVar(&o.ConfigFile, "config", DefaultFile, "`FILE` to read options from, name=value in each line")
+	f.BoolVarP(&o.Version, "version", "v", false, "print the version and exit")
+
+	f.IntVarP(&o.Port, "port", "p", 5672, "`PORT` to listen on; 0 picks a free one and prints it")
+	f.StringArrayVar(&o.Interfaces, "interface", nil, "listen on this `ADDRESS` or interface only (may be repeated)")
+	f.StringVar(&o.DataDir, "data-dir", "", "`DIR` for the lock file and what has to survive a restart")
+	f.BoolVar(&o.NoDataDir, "no-data-dir", false, "keep nothing on disk")
+	o.Auth = true
+	yesNo(f, &o.Auth, "auth", "clients have to authenticate")
+	f.StringVar(&o.UsersFile, "users-file", "", "`FILE` with the users (default DATA-DIR/users, else /etc/qpid/qpidd.users)")
+
+	f.StringVar(&o.ClusterName, "cluster-name", "", "`NAME` of the cluster to join or found; none: stand-alone")
+	f.StringVar(&o.ClusterURL, "cluster-url", "", "`URL` that clients are given for this member (default: its addresses)")
+	f.IntVar(&o.ClusterSize, "cluster-size", 0, "votes expected: wait for as many members to form a cluster, go on with a majority of them")
+	f.StringVar(&o.BindNetAddr, "bindnetaddr", "", "`ADDRESS` of the ring's interface, or of its network (default: the default route's interface)")
+	f.StringVar(&o.McastAddr, "mcastaddr", "", "multicast `GROUP` of the ring (default: from the cluster's name)")
+	f.IntVar(&o.McastPort, "mcastport", 5405, "UDP `PORT` of the ring")
+	f.DurationVar(&o.Token, "token", 0, "token timeout of the ring (default 3s, more with many members)")
+
+	f.IntVar(&o.MaxConnections, "max-connections", 500, "most client connections; 0 is no limit")
+	f.IntVar(&o.MaxNegotiate, "max-negotiate-time", 10000, "`MS` that a client has to open its connection")
+	f.IntVar(&o.MaxFrame, "max-frame-size", 128<<10, "largest AMQP frame in bytes")
+	f.Int64Var(&o.MaxMessage, "max-message-size", 128<<20, "largest message in bytes")
+	f.Var(&o.MemoryLimit, "memory-limit", "most `BYTES` that messages may take; publishers are refused beyond (default: 60% of memory)")
+	f.IntVar(&o.WorkerThreads, "worker-threads", 0, "threads that run Go code (default: one for each core)")
+	o.TCPNoDelay = true
+	yesNo(f, &o.TCPNoDelay, "tcp-nodelay", "send small packets at once")
+
+	f.BoolVarP(&o.Daemon, "daemon", "d", false, "run as a daemon: return once the broker listens and is a member")
+	f.BoolVarP(&o.Check, "check", "c", false, "print the process id of the daemon of this port; exit 1 if there is none")
+	f.BoolVarP(&o.Quit, "quit", "q", false, "tell the daemon of this port to shut down")
+	f.IntVarP(&o.Wait, "wait", "w", 60, "`SECONDS` to wait for --daemon and --quit")
+	f.StringVar(&o.PidDir, "pid-dir", "", "`DIR` of the daemon's pid file (default /run/qpidd, else ~/.qpidd)")
+	f.StringVar(&o.PidFile, "pidfile", "", "`FILE` to keep the process id in")
+	o.Log.flags(f)
+	return f
+}
+
+func (l *Log) flags(f *pflag.FlagSet) {
+	f.BoolVarP(&l.Trace, "trace", "t", false, "log everything: --log-enable trace+")
+	f.StringArrayVar(&l.Enable, "log-enable", []string{"notice+"}, "`RULE` LEVEL[+-][:CATEGORY] to log (may be repeated)")
+	f.StringArrayVar(&l.Disable, "log-disable", nil, "`RULE` LEVEL[+-][:CATEGORY] not to log (may be repeated)")
+	f.StringArrayVar(&l.Outputs, "log-output", nil, "stderr, stdout, journald or a `FILE` (may be repeated)")
+	f.StringVar(&l.ToFile, "log-to-file", "", "log to this `FILE`")
+	l.Time, l.Level, l.Category = true, true, true
+	yesNo(f, &l.ToStderr, "log-to-stderr", "log to stderr (default when nothing else is named)")
+	yesNo(f, &l.ToStdout, "log-to-stdout", "log to stdout")
+	yesNo(f, &l.ToJournal, "log-to-journald", "log to the system's journal")
+	yesNo(f, &l.Time, "log-time", "lines tell the time")
+	yesNo(f, &l.Level, "log-level", "lines tell the level")
+	yesNo(f, &l.Category, "log-category", "lines tell the category")
+	yesNo(f, &l.HiRes, "log-hires-timestamp", "lines tell the time to the nanosecond")
+	f.StringVar(&l.Prefix, "log-prefix", "", "put this in front of each line")
+}
+
+// YesNo is a switch that may be given as yes, no, true, false, on, off, 1 or 0.
+type YesNo bool
+
+func yesNo(f *pflag.FlagSet, v *YesNo, name, usage string) {
+	f.Var(v, name, usage)
+	f.Lookup(name).NoOptDefVal = "yes"
+}
+
+// Set reads a switch.
+func (v *YesNo) Set(s string) error {
+	switch strings.ToLower(s) {
+	case "yes", "true", "on", "1", "y":
+		*v = true
+	case "no", "false", "off", "0", "n":
+		*v = false
+	default:
+		return fmt.Errorf("%q is neither yes nor no", s)
+	}
+	return nil
+}
+
+func (v *YesNo) String() string {
+	if *v {
+		return "yes"
+	}
+	return "no"
+}
+
+// Type is what help calls a switch.
+func (v *YesNo) Type() string { return "yes|no" }
+
+// Bytes is a size, which may end in k, M or G.
+type Bytes int64
+
+// Set reads a size.
+func (v *Bytes) Set(s string) error {
+	var n float64
+	var unit string
+	if _, err := fmt.Sscanf(s+" ", "%g%s", &n, &unit); err != nil && unit == "" {
+		if _, err := fmt.Sscanf(s, "%g", &n); err != nil {
+			return fmt.Errorf("%q is no size: a number of bytes, or with k, M or G", s)
+		}
+	}
+	scale := map[string]float64{"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+	by, ok := scale[strings.TrimSuffix(strings.TrimSuffix(strings.ToLower(unit), "b"), "i")]
+	if !ok || n < 0 || n*by > 1<<62 {
+		return fmt.Errorf("%q is no size: a number of bytes, or with k, M or G", s)
+	}
+	*v = Bytes(n * by)
+	return nil
+}
+
+func (v *Bytes) String() string { return fmt.Sprint(int64(*v)) }
+
+// Type is what help calls a size.
+func (v *Bytes) Type() string { return "bytes" }

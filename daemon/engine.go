@@ -1,0 +1,269 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/qpidd-cluster/qpidd-cluster/broker"
+	"github.com/qpidd-cluster/qpidd-cluster/cluster"
+)
+
+// engine is the one goroutine that owns the pure parts: the ring, the log, the broker. It
+// has a thread of its own, which waits for the ring's sockets and for what other goroutines
+// put into the inbox, and does in turn what has come.
+type engine struct {
+	node  *cluster.Node
+	ring  *ring          // nil: stand-alone
+	alone *cluster.Alone // nil: in a cluster
+	log   *slog.Logger
+	start time.Time
+
+	mu     sync.Mutex
+	inbox  []message
+	taken  []message
+	asleep atomic.Bool
+	wakeFD int
+	pollFD int
+
+	clients map[broker.ConnID]*client
+	hooks   hooks
+	next    time.Duration // when the pure parts want to be ticked; 0 is never
+	stop    bool
+	leaving bool
+	number  uint64 // of messages, when alone
+	panics  error
+}
+
+// hooks are what the engine tells the rest of the daemon.
+type hooks struct {
+	event func(cluster.Event)
+	mesh  func(to broker.MemberID, data []byte)
+	ended func(err error)
+}
+
+// message is something for the engine, from another goroutine.
+type message struct {
+	kind       messageKind
+	client     *client
+	requests   *broker.Requests
+	records    int64
+	deliveries int64
+	from       broker.MemberID
+	data       []byte
+	do         func(now time.Duration)
+}
+
+type messageKind uint8
+
+const (
+	msgRequests messageKind = iota
+	msgWritten
+	msgConnect
+	msgDisconnect
+	msgMesh
+	msgDo
+)
+
+func newEngine(log *slog.Logger) (*engine, error) {
+	e := &engine{log: log, start: time.Now(), clients: map[broker.ConnID]*client{}}
+	var err error
+	if e.wakeFD, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("eventfd: %w", err)
+	}
+	if e.pollFD, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("epoll: %w", err)
+	}
+	return e, e.watch(e.wakeFD)
+}
+
+func (e *engine) watch(fd int) error {
+	err := unix.EpollCtl(e.pollFD, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)})
+	if err != nil {
+		return fmt.Errorf("epoll: %w", err)
+	}
+	return nil
+}
+
+func (e *engine) now() time.Duration { return time.Since(e.start) + 1 }
+
+// tell puts a message into the inbox. It may be called from any goroutine.
+func (e *engine) tell(m message) {
+	e.mu.Lock()
+	e.inbox = append(e.inbox, m)
+	e.mu.Unlock()
+	if e.asleep.Swap(false) {
+		one := [8]byte{1}
+		// It fails only when the counter is full, and then the engine is awake.
+		_, _ = unix.Write(e.wakeFD, one[:])
+	}
+}
+
+// call runs do on the engine and waits for it.
+func (e *engine) call(do func(now time.Duration)) {
+	done := make(chan struct{})
+	e.tell(message{kind: msgDo, do: func(now time.Duration) {
+		do(now)
+		close(done)
+	}})
+	<-done
+}
+
+// run is the engine's loop. It returns when it is told to stop.
+func (e *engine) run() {
+	runtime.LockOSThread()
+	defer unix.Close(e.pollFD)
+	defer unix.Close(e.wakeFD)
+	more := false
+	for !e.stop {
+		e.wait(more)
+		now := e.now()
+		if e.ring != nil {
+			if err := e.ring.receive(e, now); err != nil {
+				e.fail(err)
+			}
+		}
+		e.takeInbox(now)
+		if e.next != 0 && now >= e.next {
+			e.node.Tick(now)
+		}
+		more = e.settle(now)
+	}
+}
+
+func (e *engine) fail(err error) {
+	if e.panics == nil {
+		e.panics = err
+		e.hooks.ended(err)
+	}
+}
+
+// wait sleeps until something is to be done.
+func (e *engine) wait(more bool) {
+	timeout := -1
+	if more {
+		timeout = 0
+	} else if e.next != 0 {
+		// Up to the next millisecond, or it would spin through the last one.
+		timeout = int((e.next - e.now() + time.Millisecond - 1) / time.Millisecond)
+		timeout = max(timeout, 0)
+	}
+	if timeout != 0 {
+		e.asleep.Store(true)
+		e.mu.Lock()
+		waiting := len(e.inbox) > 0
+		e.mu.Unlock()
+		if waiting {
+			timeout = 0
+		}
+	}
+	var events [8]unix.EpollEvent
+	n, err := unix.EpollWait(e.pollFD, events[:], timeout)
+	e.asleep.Store(false)
+	if err != nil && !errors.Is(err, unix.EINTR) {
+		panic("daemon: epoll: " + err.Error())
+	}
+	for i := 0; i < n; i++ {
+		if int(events[i].Fd) == e.wakeFD {
+			var b [8]byte
+			_, _ = unix.Read(e.wakeFD, b[:])
+		}
+	}
+}
+
+// takeInbox does what other goroutines ask for.
+func (e *engine) takeInbox(now time.Duration) {
+	e.mu.Lock()
+	e.inbox, e.taken = e.taken[:0], e.inbox
+	e.mu.Unlock()
+	for i := range e.taken {
+		m := &e.taken[i]
+		switch m.kind {
+		case msgRequests:
+			e.node.Requests(now, m.client.id, m.requests)
+			m.requests.Reset()
+			requestsPool.Put(m.requests)
+		case msgWritten:
+			e.node.Written(m.client.id, m.records, m.deliveries)
+		case msgConnect:
+			e.clients[m.client.id] = m.client
+			e.node.Connect(m.client.id)
+		case msgDisconnect:
+			delete(e.clients, m.client.id)
+			e.node.Disconnect(now, m.client.id)
+		case msgMesh:
+			e.node.Mesh(now, m.from, m.data)
+		case msgDo:
+			m.do(now)
+		}
+	}
+	clear(e.taken)
+}
+
+var requestsPool = sync.Pool{New: func() any { return new(broker.Requests) }}
+
+func earlier(a, b time.Duration) time.Duration {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
+}
+
+// settle lets what came in take effect and hands out what came of it.
+func (e *engine) settle(now time.Duration) (more bool) {
+	more = e.node.Flush(now)
+	if e.alone != nil {
+		more = e.orderAlone(now) || more
+	} else {
+		e.ring.flush(e, now)
+	}
+	r := e.node.Ready()
+	for i := range r.Answers {
+		a := &r.Answers[i]
+		if c := e.clients[a.Conn]; c != nil {
+			c.push(a.List, a.Completed)
+		}
+	}
+	for i := range r.Mesh {
+		e.hooks.mesh(r.Mesh[i].To, r.Mesh[i].Data)
+	}
+	for _, ev := range r.Events {
+		e.hooks.event(ev)
+	}
+	if r.Drop != "" {
+		for _, c := range e.clients {
+			c.shut(r.Drop)
+		}
+	}
+	e.node.Done()
+	e.next = e.node.Next()
+	if e.ring != nil {
+		e.next = earlier(e.next, e.ring.tick(e, now))
+	}
+	return more
+}
+
+// orderAlone delivers what a stand-alone broker has multicast to itself.
+func (e *engine) orderAlone(now time.Duration) (any bool) {
+	for {
+		b := e.alone.Next()
+		if b == nil {
+			break
+		}
+		any = true
+		e.number++
+		e.node.Message(now, e.number, e.node.Self(), [][]byte{b})
+		e.alone.Used(b)
+	}
+	if any {
+		e.node.Flush(now)
+		e.node.Safe(e.number)
+	}
+	return any
+}

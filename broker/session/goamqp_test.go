@@ -173,7 +173,9 @@ func TestGoAMQPOutcomes(t *testing.T) {
 		counts := []uint32{}
 		for _, settle := range []func(*amqp.Message) error{
 			func(in *amqp.Message) error { return r.ReleaseMessage(ctx, in) },
-			func(in *amqp.Message) error { return r.ModifyMessage(ctx, in, &amqp.ModifyMessageOptions{DeliveryFailed: true}) },
+			func(in *amqp.Message) error {
+				return r.ModifyMessage(ctx, in, &amqp.ModifyMessageOptions{DeliveryFailed: true})
+			},
 			func(in *amqp.Message) error { return r.ModifyMessage(ctx, in, nil) },
 			func(in *amqp.Message) error { return r.RejectMessage(ctx, in, nil) },
 		} {
@@ -404,12 +406,6 @@ func TestGoAMQPCloseReleases(t *testing.T) {
 			in := receive(ctx2, t, other)
 			if in.GetData()[0] != byte(i) {
 				t.Fatalf("message %d is %d", i, in.GetData()[0])
-			}
-			if err := other.ReleaseMessage(ctx2, in); err != nil && i < 0 {
-				t.Fatal(err)
-			}
-			if i == 19 {
-				break
 			}
 		}
 		if err := other.Close(ctx2); err != nil {

@@ -46,13 +46,15 @@ type link100 struct {
 
 // attach100 is what is needed only until attach is answered.
 type attach100 struct {
-	source  amqp100.Source
-	target  amqp100.Target
-	address address100
-	found   found100
-	wiring  bool // names are known, the node is being made ready
-	waiting int  // requests without a result
-	failure *failure100
+	source    amqp100.Source
+	target    amqp100.Target
+	hasSource bool
+	hasTarget bool
+	address   address100
+	found     found100
+	wiring    bool // names are known, the node is being made ready
+	waiting   int  // requests without a result
+	failure   *failure100
 }
 
 // onAttach opens a link (2.7.3).
@@ -105,6 +107,7 @@ func (l *link100) open(a *amqp100.Attach) *failure100 {
 
 // decodeTermini reads source and target. The side that is not ours to give may be absent.
 func (l *link100) decodeTermini(a *amqp100.Attach) *failure100 {
+	l.attach.hasSource, l.attach.hasTarget = !a.Source.IsNull(), !a.Target.IsNull()
 	if !a.Source.IsNull() {
 		code, value, ok := a.Source.Described()
 		if !ok || code != amqp100.CodeSource || l.attach.source.Decode(value) != nil {
@@ -187,7 +190,14 @@ func (l *link100) answerAttach() {
 	answer := amqp100.Attach{
 		Name: l.name, Handle: l.handle, Role: amqp100.Role(!l.outgoing),
 		SndSettleMode: l.sndMode, RcvSettleMode: l.rcvMode,
-		Source: a.source.Append(nil), Target: a.target.Append(nil),
+	}
+	// A terminus that the client left out is left out in the answer (2.6.3 has a meaning
+	// only for ours).
+	if a.hasSource {
+		answer.Source = a.source.Append(nil)
+	}
+	if a.hasTarget {
+		answer.Target = a.target.Append(nil)
 	}
 	if l.outgoing {
 		answer.InitialDeliveryCount = amqp100.Some(l.out.count)
@@ -225,7 +235,7 @@ func (l *link100) fail(f *failure100) {
 	if l.state == linkDetaching || l.state == linkGone {
 		return
 	}
-	l.gone(true)
+	l.gone(false) // a durable subscription is only the client's to end
 	l.state = linkDetaching
 	l.sendDetach(true, f.encode())
 }

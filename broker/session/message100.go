@@ -1,6 +1,9 @@
 package session
 
 import (
+	"encoding/binary"
+
+	"github.com/qpidd-cluster/qpidd-cluster/amqp/amqp091"
 	"github.com/qpidd-cluster/qpidd-cluster/amqp/amqp100"
 	"github.com/qpidd-cluster/qpidd-cluster/broker"
 )
@@ -42,7 +45,7 @@ func appendHead100(b []byte, m *broker.Publish, d *delivery100) []byte {
 		FirstAcquirer: d.deliveries == 0 && m.Flags&broker.FlagRedelivered == 0,
 		DeliveryCount: d.deliveries,
 	}
-	if m.Priority != amqp100.DefaultPriority {
+	if m.Priority != amqp100.DefaultPriority && hasPriority(m) {
 		h.Priority = amqp100.Some(m.Priority)
 	}
 	if m.Flags&broker.FlagTTL != 0 {
@@ -53,6 +56,13 @@ func appendHead100(b []byte, m *broker.Publish, d *delivery100) []byte {
 		return sectionsTo100(m, b)
 	}
 	return append(b, m.Props[headerSectionBytes(m.Props):]...)
+}
+
+// hasPriority tells whether a message's priority was given. 0-9-1 has no default for it,
+// 1.0 has.
+func hasPriority(m *broker.Publish) bool {
+	return m.Format != broker.FormatAMQP091 ||
+		len(m.Props) >= 2 && binary.BigEndian.Uint16(m.Props)&amqp091.FlagPriority != 0
 }
 
 // headerSectionBytes is the size of the header section that props begin with, if they do.

@@ -121,12 +121,6 @@ func (l *link100) unsubscribe() {
 	o.subscribed = false
 	p.c.req.Cancel(&broker.Cancel{Conn: p.c.id, Consumer: o.consumer})
 	p.submitted(nil, stepForgotten)
-	if !o.settled && !o.browse {
-		for i := o.head; i < len(o.queue); i++ {
-			p.c.req.Settle(o.consumer, o.queue[i].queue, o.queue[i].index, broker.Released)
-		}
-	}
-	o.drop()
 	u := &l.s.held
 	for i := u.head; i < len(u.list); i++ {
 		if u.list[i].link == l {
@@ -134,6 +128,12 @@ func (l *link100) unsubscribe() {
 		}
 	}
 	u.trim()
+	for i := o.head; i < len(o.queue) && !o.settled && !o.browse; i++ {
+		if d := &o.queue[i]; d.sent == 0 { // else it was among the unsettled
+			p.c.req.Settle(o.consumer, d.queue, d.index, broker.Released)
+		}
+	}
+	o.drop()
 }
 
 // onCredit takes the credit of a flow (2.6.7).

@@ -112,6 +112,12 @@ func (s *session100) link(h amqp100.Handle) *link100 {
 	return nil
 }
 
+// left tells whether a handle was in use and is not now. A flow for it is let pass:
+// Azure's client sends its credit also after its detach.
+func (s *session100) left(h amqp100.Handle) bool {
+	return int64(h) < int64(len(s.links)) && s.links[h] == nil
+}
+
 func (s *session100) onTransfer(t *amqp100.Transfer, payload []byte) {
 	if s.incomingWindow == 0 {
 		s.fail(amqp100.ErrWindowViolation, fmt.Sprintf("a transfer beyond the window of %d", sessionWindow))
@@ -148,6 +154,9 @@ func (s *session100) onFlow(f *amqp100.Flow) {
 		if f.Echo {
 			s.sendFlow(nil, false)
 		}
+		return
+	}
+	if s.left(f.Handle.Value) {
 		return
 	}
 	l := s.link(f.Handle.Value)

@@ -51,10 +51,11 @@ type incoming struct {
 	extents   []incomingExtent
 }
 
+// incomingExtent is an extent of the donor's, which goes straight into this member's log.
 type incomingExtent struct {
-	id    uint32
-	bytes []byte
-	have  int
+	id, here uint32
+	bytes    []byte
+	have     int
 }
 
 // donateTo begins to send the state as it is now, at this place of the order.
@@ -232,7 +233,7 @@ func (n *Node) receive(data []byte) error {
 		in.state = append(in.state, data[transferHead:]...)
 		in.got += uint64(len(data) - transferHead)
 	case meshExtent:
-		if err := in.extent(data); err != nil {
+		if err := in.extent(n.log, data); err != nil {
 			return err
 		}
 		in.got += uint64(len(data) - extentHead)
@@ -250,7 +251,7 @@ func (n *Node) receive(data []byte) error {
 // maxExtent is the longest extent: one entry of the largest size, and its header.
 const maxExtent = broker.MaxEntryBytes + 1<<20
 
-func (in *incoming) extent(data []byte) error {
+func (in *incoming) extent(l *journal.Log, data []byte) error {
 	if len(data) < extentHead {
 		return fmt.Errorf("transfer: extent is cut short")
 	}
@@ -261,7 +262,11 @@ func (in *incoming) extent(data []byte) error {
 		if total > maxExtent {
 			return fmt.Errorf("transfer: extent of %d bytes", total)
 		}
-		in.extents = append(in.extents, incomingExtent{id: id, bytes: make([]byte, total)})
+		here, bytes, err := l.Import(int(total))
+		if err != nil {
+			return err
+		}
+		in.extents = append(in.extents, incomingExtent{id: id, here: here, bytes: bytes})
 	}
 	if len(in.extents) == 0 {
 		return fmt.Errorf("transfer: extent %d lacks its beginning", id)
@@ -291,27 +296,20 @@ func (n *Node) install() error {
 		return fmt.Errorf("transfer: %w", r.err)
 	}
 	place := map[uint32]uint32{}
-	var ids []uint32
 	for i := range in.extents {
 		e := &in.extents[i]
 		if e.have != len(e.bytes) {
 			return fmt.Errorf("transfer: extent %d has %d of %d bytes", e.id, e.have, len(e.bytes))
 		}
-		id, err := n.log.Import(e.bytes)
-		if err != nil {
-			return err
-		}
-		e.bytes = nil
-		place[e.id] = id
-		ids = append(ids, id)
+		place[e.id] = e.here
 	}
 	err := n.broker.Restore(r.b, n.now, func(f broker.Ref) (broker.Ref, bool) {
 		id, ok := place[f.Extent]
 		f.Extent = id
 		return f, ok && n.log.Holds(journal.Ref(f))
 	})
-	for _, id := range ids {
-		n.log.Imported(id)
+	for _, e := range in.extents {
+		n.log.Imported(e.here)
 	}
 	if err != nil {
 		return err

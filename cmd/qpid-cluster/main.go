@@ -1,0 +1,38 @@
+// Command qpid-cluster shows a cluster and looks after its users.
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/qpidd-cluster/qpidd-cluster/daemon"
+)
+
+func main() {
+	root := &cobra.Command{
+		Use:   "qpid-cluster [host:port]",
+		Short: "Shows a cluster: its name, status, size and members",
+		Long: `Qpid-cluster asks a broker about its cluster: by default the one on localhost:5672.
+
+A broker that authenticates its clients wants a user: qpid-cluster user:password@host:port.`,
+		Example: "  qpid-cluster\n  qpid-cluster guest:secret@broker1:5672 --json\n  qpid-cluster user add alice",
+		Args:    cobra.MaximumNArgs(1), SilenceUsage: true, SilenceErrors: true,
+		Version: daemon.Version,
+	}
+	asJSON := root.Flags().Bool("json", false, "print an object with name, status, size and members")
+	timeout := root.Flags().Duration("timeout", defaultTimeout, "how long the broker may take to answer")
+	root.RunE = func(cmd *cobra.Command, args []string) error {
+		at := "localhost:5672"
+		if len(args) == 1 {
+			at = args[0]
+		}
+		return show(cmd.OutOrStdout(), at, *asJSON, *timeout)
+	}
+	root.AddCommand(newUserCommand())
+	if err := root.Execute(); err != nil {
+		fmt.Fprintln(os.Stderr, "qpid-cluster: "+err.Error())
+		os.Exit(1)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
@@ -54,8 +55,17 @@ type producer091 struct {
 
 var errConfirmsEnd = errors.New("the channel was closed")
 
+// dial091 connects as amqp.Dial does, but for how bytes are written.
+func dial091(url string, o *Options) (*amqp.Connection, error) {
+	cfg := amqp.Config{Locale: "en_US", Heartbeat: 10 * time.Second}
+	if o.Rate == 0 {
+		cfg.Dial = dialCoalescing
+	}
+	return amqp.DialConfig(url, cfg)
+}
+
 func (driver091) producer(_ context.Context, url string, o *Options) (producer, error) {
-	conn, err := amqp.Dial(url)
+	conn, err := dial091(url, o)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +120,7 @@ type consumer091 struct {
 }
 
 func (driver091) consumer(_ context.Context, url string, o *Options) (consumer, error) {
-	conn, err := amqp.Dial(url)
+	conn, err := dial091(url, o)
 	if err != nil {
 		return nil, err
 	}

@@ -28,6 +28,7 @@ type Options struct {
 	Protocol     string
 	ProducerURLs []string // taken in turn, one connection a producer
 	ConsumerURLs []string
+	DeclareURL   string // where the queue is declared; empty is the first of the consumers
 
 	Queue     string
 	QueueType string // classic or quorum; for JetStream one replica or three

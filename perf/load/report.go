@@ -31,6 +31,9 @@ type Report struct {
 	Duplicates uint64 `json:"duplicates"`
 	Reordered  uint64 `json:"reordered"`
 	Failures   uint64 `json:"connection_failures"`
+
+	// CPU is what the process that made the load used for each message.
+	CPU float64 `json:"load_cpu_us_per_message"`
 }
 
 // Latency is a distribution, in microseconds.
@@ -65,6 +68,9 @@ func (r *run) report() *Report {
 		p.ConfirmedPerSecond = float64(r.endConfirmed-r.warmConfirmed) / seconds
 		p.ConsumedPerSecond = float64(r.endConsumed-r.warmConsumed) / seconds
 	}
+	if p.Sent > 0 {
+		p.CPU = float64(r.cpu.Microseconds()) / float64(p.Sent)
+	}
 	for i := range r.tallies {
 		p.Duplicates += r.tallies[i].duplicates
 		if r.Consumers > 0 {
@@ -85,6 +91,7 @@ func (p *Report) Write(w io.Writer) {
 	line("consumed", p.ConsumedPerSecond, p.EndToEnd)
 	fmt.Fprintf(w, "sent %d, confirmed %d, refused %d, consumed %d, lost %d, duplicates %d, reordered %d\n",
 		p.Sent, p.Confirmed, p.Refused, p.Consumed, p.Lost, p.Duplicates, p.Reordered)
+	fmt.Fprintf(w, "this process used %.1f us of CPU a message\n", p.CPU)
 	if p.Failures > 0 {
 		fmt.Fprintf(w, "connections lost %d\n", p.Failures)
 	}

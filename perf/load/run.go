@@ -45,6 +45,7 @@ type run struct {
 	endConsumed   uint64
 	warmAt, endAt time.Duration
 	warmed, ended bool // these were taken
+	cpu           time.Duration
 }
 
 // driver is a protocol: how to get at a broker.
@@ -92,7 +93,10 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		confirmHist: newHistogram(), consumeHist: newHistogram(),
 	}
 	if o.Declare {
-		url := append(append([]string(nil), o.ConsumerURLs...), o.ProducerURLs...)[0]
+		url := o.DeclareURL
+		if url == "" {
+			url = append(append([]string(nil), o.ConsumerURLs...), o.ProducerURLs...)[0]
+		}
 		if err := r.driver.declare(ctx, url, &o); err != nil {
 			return nil, fmt.Errorf("declare queue %q: %w", o.Queue, err)
 		}
@@ -136,6 +140,7 @@ func (r *run) run(ctx context.Context) (*Report, error) {
 		return nil, context.Cause(ctx)
 	}
 	// The clock starts once everybody listens.
+	cpu := cpuTime()
 	r.start = time.Now()
 	r.mark(0)
 	watchCtx, stopWatch := context.WithCancel(ctx)
@@ -154,6 +159,7 @@ func (r *run) run(ctx context.Context) (*Report, error) {
 	watcher.Wait()
 	stopConsumers()
 	consumers.Wait()
+	r.cpu = cpuTime() - cpu
 	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
 		return nil, err
 	}

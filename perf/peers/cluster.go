@@ -30,9 +30,10 @@ type Options struct {
 
 // Cluster is a running cluster.
 type Cluster interface {
-	Name() string     // with its version
-	URLs() []string   // where clients connect, one a node
-	Settings() string // how it keeps messages, for the record
+	Name() string   // with its version
+	URLs() []string // where clients connect, one a node
+	// Settings tells how it keeps messages, for the record.
+	Settings() string
 	// CPU is the time that all processes have used so far.
 	CPU() (time.Duration, error)
 	// Memory is what they hold now, in bytes.

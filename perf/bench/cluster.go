@@ -1,0 +1,241 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/qpidd-cluster/qpidd-cluster/perf/load"
+	"github.com/qpidd-cluster/qpidd-cluster/perf/peers"
+	"github.com/spf13/cobra"
+)
+
+// The cluster benchmark: three nodes each of this broker, RabbitMQ and NATS, all up at once,
+// and measured in turn, round after round, so that whatever else the machine does falls on
+// all of them alike. A producer is on one member, a consumer on another.
+
+// The systems, by the names of --systems.
+const (
+	qpidd    = "qpidd"
+	rabbitmq = "rabbitmq"
+	natsName = "nats"
+)
+
+type clusterOptions struct {
+	Systems  []string
+	Rounds   int
+	Duration time.Duration
+	WarmUp   time.Duration
+	Rate     float64
+	Binary   string
+	Dir      string
+	Output   string
+	AckEvery int
+}
+
+// cell is one thing that is measured of every system.
+type cell struct {
+	Name string  `json:"name"`
+	Size int     `json:"size_bytes"`
+	Rate float64 `json:"rate_per_s"`
+}
+
+func (o *clusterOptions) cells() []cell {
+	return []cell{
+		{Name: "throughput 256 B", Size: 256},
+		{Name: "throughput 1 KiB", Size: 1024},
+		{Name: fmt.Sprintf("latency at %.0f/s", o.Rate), Size: 256, Rate: o.Rate},
+	}
+}
+
+func clusterCommand() *cobra.Command {
+	o := clusterOptions{
+		Systems: []string{qpidd, rabbitmq, natsName}, Rounds: 3, Duration: 5 * time.Second,
+		WarmUp: 2 * time.Second, Rate: 200, Binary: "bin/qpidd", Dir: "/dev/shm",
+		Output: "perf/results/cluster.json", AckEvery: load.Defaults().AckEvery,
+	}
+	c := &cobra.Command{
+		Use:   "cluster",
+		Short: "Three brokers against RabbitMQ's quorum queues and JetStream, three nodes each",
+		Args:  cobra.NoArgs,
+		RunE:  func(c *cobra.Command, _ []string) error { return o.run(c.Context()) },
+	}
+	f := c.Flags()
+	f.StringSliceVar(&o.Systems, "systems", o.Systems, "which to run; the targets need all")
+	f.IntVar(&o.Rounds, "rounds", o.Rounds, "how often each cell is measured")
+	f.DurationVar(&o.Duration, "duration", o.Duration, "how long each time")
+	f.DurationVar(&o.WarmUp, "warm-up", o.WarmUp, "how long to run before that")
+	f.Float64Var(&o.Rate, "rate", o.Rate, "messages a second of the latency cell")
+	f.IntVar(&o.AckEvery, "ack-every", o.AckEvery, "consumers acknowledge so many at once")
+	f.StringVar(&o.Binary, "qpidd", o.Binary, "the broker of this tree")
+	f.StringVar(&o.Dir, "dir", o.Dir, "where all keep their files; in memory, so that no disk is measured")
+	f.StringVar(&o.Output, "output", o.Output, "where the results go; empty is nowhere")
+	return c
+}
+
+// system is a running cluster with the protocol it is spoken to in.
+type system struct {
+	name     string
+	protocol string
+	cluster  peers.Cluster
+	idle     float64 // cores used while nobody talks to it
+}
+
+func (o *clusterOptions) run(ctx context.Context) (err error) {
+	dir, err := os.MkdirTemp(o.Dir, "qpid-bench-")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "logs are left in %s\n", dir)
+			return
+		}
+		err = os.RemoveAll(dir)
+	}()
+	var systems []*system
+	defer func() {
+		for _, s := range systems {
+			err = errors.Join(err, s.cluster.Stop())
+		}
+	}()
+	for _, name := range o.Systems {
+		fmt.Fprintf(os.Stderr, "starting %s\n", name)
+		s, err := o.start(ctx, dir, name)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		systems = append(systems, s)
+	}
+	if err := measureIdle(ctx, systems); err != nil {
+		return err
+	}
+	runs, err := o.measure(ctx, systems)
+	if err != nil {
+		return err
+	}
+	res := o.results(systems, runs)
+	res.print(os.Stdout)
+	if o.Output == "" {
+		return nil
+	}
+	return res.write(o.Output)
+}
+
+func (o *clusterOptions) start(ctx context.Context, dir, name string) (*system, error) {
+	s := &system{name: name, protocol: load.AMQP091}
+	p := peers.Options{Dir: filepath.Join(dir, name), Nodes: 3}
+	err := os.MkdirAll(p.Dir, 0o700)
+	if err != nil {
+		return nil, err
+	}
+	switch name {
+	case qpidd:
+		p.Binary = o.Binary
+		s.cluster, err = peers.StartQpidd(ctx, p)
+	case rabbitmq:
+		s.cluster, err = peers.StartRabbitMQ(ctx, p)
+	case natsName:
+		s.protocol = load.NATS
+		p.Binary = filepath.Join(p.Dir, "nats-server")
+		if err = peers.BuildNATS(ctx, "perf/peers/natsd", p.Binary); err == nil {
+			s.cluster, err = peers.StartNATS(ctx, p)
+		}
+	default:
+		err = fmt.Errorf("no such system: use %s, %s, %s", qpidd, rabbitmq, natsName)
+	}
+	return s, err
+}
+
+// idleTime is how long to look at what systems use that have nothing to do.
+const idleTime = 3 * time.Second
+
+func measureIdle(ctx context.Context, systems []*system) error {
+	before := make([]time.Duration, len(systems))
+	for i, s := range systems {
+		var err error
+		if before[i], err = s.cluster.CPU(); err != nil {
+			return err
+		}
+	}
+	select {
+	case <-time.After(idleTime):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	for i, s := range systems {
+		after, err := s.cluster.CPU()
+		if err != nil {
+			return err
+		}
+		s.idle = (after - before[i]).Seconds() / idleTime.Seconds()
+	}
+	return nil
+}
+
+// measured is one cell of one system in one round.
+type measured struct {
+	System string `json:"system"`
+	Cell   string `json:"cell"`
+	Round  int    `json:"round"`
+	// CPU is what the cluster used for each message, warm-up and end included.
+	CPU         float64      `json:"cluster_cpu_us_per_message"`
+	MemoryBytes int64        `json:"cluster_memory_bytes"`
+	Load        *load.Report `json:"load"`
+}
+
+// throughput is the rate at which messages went through: in and out again.
+func (m *measured) throughput() float64 {
+	return min(m.Load.ConfirmedPerSecond, m.Load.ConsumedPerSecond)
+}
+
+func (o *clusterOptions) measure(ctx context.Context, systems []*system) (list []measured, err error) {
+	for round := range o.Rounds {
+		for _, c := range o.cells() {
+			// Each round begins with another system, so that none always follows the same.
+			order := slices.Concat(systems[round%len(systems):], systems[:round%len(systems)])
+			for _, s := range order {
+				m, err := o.one(ctx, s, c, round)
+				if err != nil {
+					return nil, fmt.Errorf("%s, %s: %w", s.name, c.Name, err)
+				}
+				list = append(list, m)
+				fmt.Fprintf(os.Stderr, "round %d  %-18s %-10s %8.0f/s  confirmed p99 %8.3f ms  end to end p99 %8.3f ms  %6.1f us CPU\n",
+					round+1, c.Name, s.name, m.throughput(), float64(m.Load.Confirm.P99)/1000,
+					float64(m.Load.EndToEnd.P99)/1000, m.CPU)
+			}
+		}
+	}
+	return list, nil
+}
+
+func (o *clusterOptions) one(ctx context.Context, s *system, c cell, round int) (m measured, err error) {
+	urls := s.cluster.URLs()
+	l := load.Defaults()
+	l.Protocol = s.protocol
+	l.ProducerURLs, l.ConsumerURLs = urls[:1], urls[1:2]
+	l.DeclareURL = urls[0]
+	l.Size, l.Rate, l.Duration, l.WarmUp, l.AckEvery = c.Size, c.Rate, o.Duration, o.WarmUp, o.AckEvery
+	before, err := s.cluster.CPU()
+	if err != nil {
+		return m, err
+	}
+	r, err := load.Run(ctx, l)
+	if err != nil {
+		return m, err
+	}
+	after, err := s.cluster.CPU()
+	if err != nil {
+		return m, err
+	}
+	memory, err := s.cluster.Memory()
+	if r.Confirmed > 0 {
+		m.CPU = float64((after - before).Microseconds()) / float64(r.Confirmed)
+	}
+	m.System, m.Cell, m.Round, m.MemoryBytes, m.Load = s.name, c.Name, round+1, memory, r
+	return m, err
+}

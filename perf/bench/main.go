@@ -1,0 +1,30 @@
+// Bench runs the benchmarks whose results are kept in perf/results.
+//
+//	go run ./perf/bench cluster
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
+	defer stop()
+	root := &cobra.Command{
+		Use:           "bench",
+		Short:         "Run the benchmarks whose results are kept in perf/results",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.AddCommand(clusterCommand())
+	if err := root.ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}

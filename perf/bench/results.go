@@ -1,0 +1,245 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// results are what is kept of a benchmark: enough to judge it, and to run it again.
+type results struct {
+	Machine machine    `json:"machine"`
+	Commit  string     `json:"commit"`
+	How     string     `json:"how"`
+	Systems []about    `json:"systems"`
+	Cells   []cell     `json:"cells"`
+	Medians []median   `json:"medians"`
+	Targets []target   `json:"targets"`
+	Runs    []measured `json:"runs"`
+}
+
+type machine struct {
+	CPU         string `json:"cpu"`
+	Cores       int    `json:"cores"`
+	MemoryBytes uint64 `json:"memory_bytes"`
+	Kernel      string `json:"kernel"`
+	Go          string `json:"go"`
+}
+
+type about struct {
+	Name      string  `json:"name"`
+	Version   string  `json:"version"`
+	Settings  string  `json:"settings"`
+	IdleCores float64 `json:"idle_cores"`
+}
+
+// median is over the rounds of a cell.
+type median struct {
+	System     string  `json:"system"`
+	Cell       string  `json:"cell"`
+	Throughput float64 `json:"per_s"`
+	ConfirmP50 float64 `json:"confirm_p50_us"`
+	ConfirmP99 float64 `json:"confirm_p99_us"`
+	EndP50     float64 `json:"end_to_end_p50_us"`
+	EndP99     float64 `json:"end_to_end_p99_us"`
+	CPU        float64 `json:"cluster_cpu_us_per_message"`
+	LoadCPU    float64 `json:"load_cpu_us_per_message"`
+	Wrong      uint64  `json:"lost_duplicated_reordered"`
+}
+
+// target is what is asked of this broker, as a ratio to the others in the same run.
+type target struct {
+	Name   string  `json:"name"`
+	Figure float64 `json:"figure"`
+	Want   string  `json:"want"`
+	Met    bool    `json:"met"`
+}
+
+func (o *clusterOptions) results(systems []*system, runs []measured) *results {
+	r := &results{
+		Machine: thisMachine(), Commit: commit(), Cells: o.cells(), Runs: runs,
+		How: fmt.Sprintf("three nodes of each on one host over loopback, all up at once, files in %s; one producer with"+
+			" 256 unconfirmed on one member, one consumer on another that acknowledges every %d; load generator on the same"+
+			" host; medians of %d rounds of %v", o.Dir, o.AckEvery, o.Rounds, o.Duration),
+	}
+	for _, s := range systems {
+		r.Systems = append(r.Systems, about{s.name, s.cluster.Name(), s.cluster.Settings(), s.idle})
+		for _, c := range r.Cells {
+			r.Medians = append(r.Medians, medianOf(s.name, c.Name, runs))
+		}
+	}
+	r.targets()
+	return r
+}
+
+func medianOf(system, cell string, runs []measured) median {
+	m := median{System: system, Cell: cell}
+	of := func(f func(*measured) float64) float64 {
+		var values []float64
+		for i := range runs {
+			if runs[i].System == system && runs[i].Cell == cell {
+				values = append(values, f(&runs[i]))
+			}
+		}
+		slices.Sort(values)
+		if n := len(values); n%2 == 1 {
+			return values[n/2]
+		} else if n > 0 {
+			return (values[n/2-1] + values[n/2]) / 2
+		}
+		return 0
+	}
+	m.Throughput = of((*measured).throughput)
+	m.ConfirmP50 = of(func(r *measured) float64 { return float64(r.Load.Confirm.P50) })
+	m.ConfirmP99 = of(func(r *measured) float64 { return float64(r.Load.Confirm.P99) })
+	m.EndP50 = of(func(r *measured) float64 { return float64(r.Load.EndToEnd.P50) })
+	m.EndP99 = of(func(r *measured) float64 { return float64(r.Load.EndToEnd.P99) })
+	m.CPU = of(func(r *measured) float64 { return r.CPU })
+	m.LoadCPU = of(func(r *measured) float64 { return r.Load.CPU })
+	for i := range runs {
+		if l := runs[i].Load; runs[i].System == system && runs[i].Cell == cell {
+			m.Wrong += l.Lost + l.Duplicates + l.Reordered
+		}
+	}
+	return m
+}
+
+func (r *results) median(system, cell string) *median {
+	for i := range r.Medians {
+		if r.Medians[i].System == system && r.Medians[i].Cell == cell {
+			return &r.Medians[i]
+		}
+	}
+	return nil
+}
+
+// The ratios that are asked for.
+const (
+	wantOverRabbitMQ = 4.0
+	wantOverNATS     = 1.5
+)
+
+func (r *results) targets() {
+	for _, c := range r.Cells {
+		ours := r.median(qpidd, c.Name)
+		if ours == nil {
+			continue
+		}
+		if c.Rate == 0 {
+			r.ratio(ours, rabbitmq, c.Name, wantOverRabbitMQ)
+			r.ratio(ours, natsName, c.Name, wantOverNATS)
+			continue
+		}
+		r.latency(c.Name+", confirmed p99", ours, func(m *median) float64 { return m.ConfirmP99 })
+		r.latency(c.Name+", end to end p99", ours, func(m *median) float64 { return m.EndP99 })
+	}
+	wrong := uint64(0)
+	for i := range r.Medians {
+		if r.Medians[i].System == qpidd {
+			wrong += r.Medians[i].Wrong
+		}
+	}
+	if r.median(qpidd, r.Cells[0].Name) != nil {
+		r.Targets = append(r.Targets, target{"qpidd: lost, duplicated or reordered", float64(wrong), "0", wrong == 0})
+	}
+}
+
+func (r *results) ratio(ours *median, other, cell string, want float64) {
+	m := r.median(other, cell)
+	if m == nil || m.Throughput == 0 {
+		return
+	}
+	figure := ours.Throughput / m.Throughput
+	r.Targets = append(r.Targets, target{
+		Name: fmt.Sprintf("%s, of %s's", cell, other), Figure: figure, Want: fmt.Sprintf(">= %.1f", want), Met: figure >= want,
+	})
+}
+
+func (r *results) latency(name string, ours *median, of func(*median) float64) {
+	best := 0.0
+	for _, other := range []string{rabbitmq, natsName} {
+		if m := r.median(other, ours.Cell); m != nil && (best == 0 || of(m) < best) {
+			best = of(m)
+		}
+	}
+	if best == 0 {
+		return
+	}
+	figure := of(ours) / best
+	r.Targets = append(r.Targets, target{Name: name + ", of the better peer's", Figure: figure, Want: "<= 1.0", Met: figure <= 1})
+}
+
+func (r *results) print(w io.Writer) {
+	fmt.Fprintf(w, "%s, %d cores, Linux %s, commit %s\n\n", r.Machine.CPU, r.Machine.Cores, r.Machine.Kernel, r.Commit)
+	fmt.Fprintf(w, "%-20s%-10s%10s%12s%12s%12s%12s%10s%10s%7s\n", "", "", "per s",
+		"conf p50", "conf p99", "e2e p50", "e2e p99", "CPU us", "load us", "wrong")
+	for _, c := range r.Cells {
+		for _, s := range r.Systems {
+			m := r.median(s.Name, c.Name)
+			fmt.Fprintf(w, "%-20s%-10s%10.0f%9.3f ms%9.3f ms%9.3f ms%9.3f ms%10.1f%10.1f%7d\n", c.Name, s.Name, m.Throughput,
+				m.ConfirmP50/1000, m.ConfirmP99/1000, m.EndP50/1000, m.EndP99/1000, m.CPU, m.LoadCPU, m.Wrong)
+		}
+	}
+	fmt.Fprintln(w)
+	for _, s := range r.Systems {
+		fmt.Fprintf(w, "%-10s %s; %s; idle %.2f cores\n", s.Name, s.Version, s.Settings, s.IdleCores)
+	}
+	fmt.Fprintln(w)
+	for _, t := range r.Targets {
+		word := "missed"
+		if t.Met {
+			word = "met"
+		}
+		fmt.Fprintf(w, "%-6s %-50s %8.2f, wanted %s\n", word, t.Name, t.Figure, t.Want)
+	}
+}
+
+func (r *results) write(path string) error {
+	b, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(b, '\n'), 0o644)
+}
+
+func thisMachine() (m machine) {
+	m.Cores, m.Go = runtime.NumCPU(), runtime.Version()
+	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range strings.Lines(string(b)) {
+			if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+				m.CPU = strings.TrimSpace(value)
+				break
+			}
+		}
+	}
+	var name unix.Utsname
+	if unix.Uname(&name) == nil {
+		m.Kernel = string(bytes.TrimRight(name.Release[:], "\x00"))
+	}
+	var info unix.Sysinfo_t
+	if unix.Sysinfo(&info) == nil {
+		m.MemoryBytes = info.Totalram * uint64(info.Unit)
+	}
+	return m
+}
+
+// commit is the tree's, with a mark if what is built from it was changed.
+func commit() string {
+	out, err := exec.Command("git", "describe", "--always", "--dirty", "--abbrev=12").Output()
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(out))
+}

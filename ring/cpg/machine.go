@@ -43,6 +43,7 @@ type Machine struct {
 	// The ring and the group.
 	ring      wire.RingID
 	nodes     []wire.NodeID
+	along     []wire.NodeID // came along in the last change of the ring
 	synced    bool
 	round     round
 	together  []wire.NodeID // came along in all changes of the ring since the last view
@@ -203,9 +204,10 @@ func (m *Machine) Ready() *Ready {
 	return r
 }
 
-// Safe is the number up to which messages are safe.
+// Safe is the number up to which messages are safe. It rests while members synchronise: what
+// those have that are left says nothing about members of the last view that are not.
 func (m *Machine) Safe() uint64 {
-	if !m.totem.Settled() {
+	if !m.synced || !m.totem.Settled() {
 		return m.safe
 	}
 	n := m.base

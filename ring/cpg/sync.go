@@ -27,6 +27,7 @@ const building = -1
 // the new one begins belongs to the old one, its synchronisation included, so that members
 // that go from ring to ring together have also completed the same rounds.
 func (m *Machine) onTransitional(c *totem.Configuration) {
+	m.along = c.Members
 	m.together = slices.DeleteFunc(m.together, func(n wire.NodeID) bool {
 		return !slices.Contains(c.Members, n)
 	})
@@ -44,9 +45,11 @@ func (m *Machine) onRegular(c *totem.Configuration) {
 	if m.view == nil && m.together == nil {
 		m.together = slices.Clone(m.nodes)
 	}
+	// Parts of messages are worth keeping only of those that came along: others may have been
+	// in a ring that we were not, and gone on there.
 	b := &m.ready.batch
-	m.appIn.Leave(m.nodes, b)
-	m.syncIn.Leave(m.nodes, b)
+	m.appIn.Keep(m.along, b)
+	m.syncIn.Keep(m.along, b)
 	m.app.Restart()
 	m.sync.Clear()
 	m.base, m.started = m.number, false

@@ -136,8 +136,8 @@ func (p *peer) forget(out *Batch) {
 	p.parts, p.blocks, p.bytes = p.parts[:0], p.blocks[:0], 0
 }
 
-// Leave drops what the assembler holds of nodes that are not in members.
-func (a *Assembler) Leave(members []wire.NodeID, out *Batch) {
+// Keep drops what the assembler holds of nodes that are not in members.
+func (a *Assembler) Keep(members []wire.NodeID, out *Batch) {
 	kept := a.peers[:0]
 	for i := range a.peers {
 		p := a.peers[i]

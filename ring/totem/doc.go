@@ -37,12 +37,18 @@
 //   - A representative that holds the token sends from it at once; corosync lets it go round
 //     once more first.
 //   - A member that cannot get a held token asks for it again every Join interval.
+//   - In Commit, a join of a future member that knows more than we ends the attempt at once;
+//     corosync waits for the loss of the commit token.
+//   - A join that tells nothing new does not make us gather anew and send ours again.
 //   - Delayed packets of an older ring from a member of this one are dropped; corosync forms
 //     a new ring upon them. A member that really lives in an older ring is missed at the
 //     latest when the token does not come back.
 //   - Messages are released only by accepted tokens; corosync also counts repeated ones.
 //   - When recovery fails, old messages recovered so far are kept, so that fewer differ
 //     between those that completed it and those that did not.
+//   - When recovery fails, the lists of the gathering before it are forgotten, as after a ring
+//     that was installed; otherwise two halves that just parted can exclude each other again
+//     and again.
 //   - The pause check (corosync drops joins queued while the process slept) is left out:
 //     stale joins are told by their ring number.
 //   - A sender that has used up the window may still send one packet a visit.

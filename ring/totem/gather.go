@@ -12,9 +12,7 @@ import (
 // enterGather begins or begins again. proc and failed stay as they are: they are cleared by
 // the next operational ring.
 func (m *Machine) enterGather() {
-	if m.state == Recovery {
-		m.abandonRecovery()
-	}
+	m.quitRecovery()
 	m.stats.Gathers++
 	m.discard = true
 	m.holding, m.idle = false, false
@@ -63,11 +61,31 @@ func (m *Machine) onJoin(p wire.Packet) {
 	case Gather:
 		m.processJoin(j)
 	case Commit, Recovery:
-		if m.newMemb.has(j.From) && j.RingSeq >= m.ring.Seq {
+		if m.newMemb.has(j.From) && (j.RingSeq >= m.ring.Seq || m.state == Commit && m.knowsMore(j)) {
+			m.quitRecovery()
 			m.learnJoin(j)
 			m.enterGather()
 		}
 	}
+}
+
+// quitRecovery gives up a ring that was agreed on but not installed. As after an installed
+// one, what we thought of others before it does not count any more: members that have
+// installed it know nothing of it, and would have to fail us for failing nodes they meet.
+func (m *Machine) quitRecovery() {
+	if m.state != Recovery {
+		return
+	}
+	m.abandonRecovery()
+	m.proc = append(m.proc[:0], m.newMemb...)
+	m.failed = m.failed[:0]
+	m.state = Gather
+}
+
+// knowsMore: a member of the ring we try to form has heard of nodes that we have not. It will
+// not take our commit token, so we need not wait until the token is lost. (Corosync waits.)
+func (m *Machine) knowsMore(j *wire.Join) bool {
+	return !m.failed.has(j.From) && !(m.joinProc.subsetOf(m.proc) && m.joinFail.subsetOf(m.failed))
 }
 
 // staleJoin: who takes us for dead need not be answered, and a join from before our ring
@@ -89,9 +107,13 @@ func (m *Machine) processJoin(j *wire.Join) {
 	case m.joinProc.subsetOf(m.proc) && m.joinFail.subsetOf(m.failed):
 	case m.failed.has(j.From):
 	default:
-		m.learnJoin(j)
-		m.enterGather()
-		return
+		// Corosync gathers anew even if the join tells nothing that we take over. Then each
+		// join makes everybody else send one, and where failed lists differ for good, as only
+		// members of our ring are believed, joins multiply without end.
+		if m.learnJoin(j) {
+			m.enterGather()
+			return
+		}
 	}
 	if m.state == Operational {
 		m.enterGather()
@@ -99,11 +121,12 @@ func (m *Machine) processJoin(j *wire.Join) {
 }
 
 // learnJoin takes over what a join says. Only somebody of our own ring can tell us who of it
-// is dead; who takes us for dead is dead to us.
-func (m *Machine) learnJoin(j *wire.Join) {
+// is dead; who takes us for dead is dead to us. It reports whether that changed anything.
+func (m *Machine) learnJoin(j *wire.Join) bool {
 	if m.failed.has(j.From) {
-		return
+		return false
 	}
+	before := len(m.proc) + len(m.failed)
 	if j.Leave() {
 		m.leaving.add(j.From)
 	}
@@ -114,6 +137,7 @@ func (m *Machine) learnJoin(j *wire.Join) {
 	case m.memb.has(j.From):
 		m.failed.union(m.joinFail)
 	}
+	return len(m.proc)+len(m.failed) > before
 }
 
 // onOwnJoin is our last join coming back to us.
@@ -187,6 +211,7 @@ func (m *Machine) Suspect(now time.Duration, n wire.NodeID) {
 	if m.state == Left || n == m.self || m.failed.has(n) || !known {
 		return
 	}
+	m.quitRecovery()
 	m.proc.add(n)
 	m.failed.add(n)
 	m.enterGather()

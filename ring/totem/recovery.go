@@ -43,8 +43,9 @@ func (m *Machine) enterRecovery() {
 
 // startToken sends the first token of the ring; only its representative does, once.
 func (m *Machine) startToken() {
+	m.recovery.flagged = m.recovery.left > 0
 	m.token = wire.Token{
-		Aru: ^wire.Seq(0), AruAddr: m.self, Ring: m.ring, Retrans: m.recovery.left > 0,
+		Aru: ^wire.Seq(0), AruAddr: m.self, Ring: m.ring, Retrans: m.recovery.flagged,
 	}
 	m.passToken()
 	m.restartTokenTimers()

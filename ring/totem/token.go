@@ -50,6 +50,7 @@ func (m *Machine) visit() {
 	m.flow.update(t, resent+sent)
 	m.updateTokenAru(t)
 	if m.failedToReceive(t, lastAru) {
+		m.quitRecovery()
 		m.deaf = true
 		m.failed.add(m.self)
 		m.enterGather()

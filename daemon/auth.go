@@ -2,11 +2,44 @@ package daemon
 
 import (
 	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
+	"path/filepath"
 
-	"github.com/qpidd-cluster/qpidd-cluster/broker/session"
+	"github.com/qpidd-cluster/qpidd-cluster/daemon/config"
+	"github.com/qpidd-cluster/qpidd-cluster/daemon/users"
 )
 
-func (b *Broker) openUsers(log *slog.Logger) (session.Users, error) {
-	return nil, errors.New("pending")
+// SystemUsersFile holds the users of a broker without a data directory.
+const SystemUsersFile = "/etc/qpid/qpidd.users"
+
+// UsersPath is the file with the users of a broker with these options.
+func UsersPath(o *config.Options) string {
+	switch {
+	case o.UsersFile != "":
+		return o.UsersFile
+	case o.DataDir != "":
+		return filepath.Join(o.DataDir, "users")
+	}
+	return SystemUsersFile
+}
+
+// openUsers reads the users file. A broker without users starts all the same: it says which
+// command adds the first one, and reads the file again when that has happened.
+func (b *Broker) openUsers(log *slog.Logger) (*users.File, error) {
+	path := UsersPath(b.opts)
+	f, err := users.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = users.Create(path); err == nil {
+			f, err = users.Open(path)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the users: %w", err)
+	}
+	if f.Len() == 0 {
+		log.Warn(fmt.Sprintf("there are no users, so no client can connect: add one with qpid-cluster user add NAME --users-file %s, or start with --auth=no", path))
+	}
+	return f, nil
 }

@@ -239,7 +239,6 @@ func (b *Broker) joinRing(cfg *cluster.Config, log *slog.Logger) error {
 			return err
 		}
 	}
-	e.next = 1
 	b.mesh.take = func(from broker.MemberID, data []byte) { e.tell(message{kind: msgMesh, from: from, data: data}) }
 	b.mesh.dead = b.suspect
 	e.hooks.mesh = b.mesh.send

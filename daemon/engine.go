@@ -120,7 +120,7 @@ func (e *engine) run() {
 	runtime.LockOSThread()
 	defer unix.Close(e.pollFD)
 	defer unix.Close(e.wakeFD)
-	more := false
+	more := true // the first view is there already
 	for !e.stop {
 		e.wait(more)
 		now := e.now()

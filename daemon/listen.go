@@ -174,7 +174,7 @@ func (b *Broker) properties() [][2]string {
 	}
 	for i, m := range s.Members {
 		list = append(list, [2]string{fmt.Sprintf("qpid.cluster-member-%d", i),
-			fmt.Sprintf("%d/%d %s %s", m.ID>>32, uint32(m.ID), m.State, m.URL)})
+			fmt.Sprintf("%d:%d|%s|amqp:tcp:%s", m.ID>>32, uint32(m.ID), m.State, m.URL)})
 	}
 	return list
 }

@@ -1,0 +1,37 @@
+package clients
+
+import (
+	"context"
+	"os"
+	"testing"
+)
+
+// Client is a client program or library. Each call is a connection of its own to the broker
+// at a port of this host.
+type Client interface {
+	Name() string
+	// Declare makes a durable queue.
+	Declare(ctx context.Context, port int, queue string) error
+	// Publish publishes durable messages and returns when all are acknowledged.
+	Publish(ctx context.Context, port int, queue string, bodies ...string) error
+	// Consume takes count messages, acknowledges each and returns their bodies.
+	Consume(ctx context.Context, port int, queue string, count int) ([]string, error)
+}
+
+// Available returns the clients that can be run here; the test is told of the others.
+func Available(t testing.TB) []Client {
+	t.Helper()
+	list := []Client{GoAMQP{}, Amqp091{}}
+	list = append(list, node(t)...)
+	return append(list, python(t)...)
+}
+
+// missing says why a client cannot be run: a failure where all should be there.
+func missing(t testing.TB, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Errorf(format, args...)
+		return
+	}
+	t.Logf("left out: "+format, args...)
+}

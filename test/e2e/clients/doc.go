@@ -1,0 +1,8 @@
+// Package clients has AMQP clients that are not ours, behind one small interface: Go
+// packages, and programs for node and Python in the directories of these names.
+//
+// The node clients are installed by npm ci, as package-lock.json has them, into the user's
+// cache directory. The Python clients use Debian's packages python3-qpid-proton and
+// python3-pika. Where something is missing the test is skipped, and says what to install;
+// in continuous integration (CI is set) it fails instead.
+package clients

@@ -159,20 +159,18 @@ func (r *router) reach(b *binding, p *Publish) {
 func (r *router) matches(b *binding, p *Publish) bool {
 	any := b.match == MatchAny || b.match == MatchAnyX
 	skipX := b.match == MatchAll || b.match == MatchAny
-	considered := 0
 	for i := range b.fields {
 		f := &b.fields[i]
 		if skipX && len(f.Name) > 1 && f.Name[0] == 'x' && f.Name[1] == '-' {
 			continue
 		}
-		considered++
 		v, ok := r.headers(p.Format, p.Props, f.Name)
 		hit := ok && (f.Value.Kind == ValueVoid || f.Value.Equal(v))
 		if hit == any {
 			return hit
 		}
 	}
-	return !any || considered == 0
+	return !any
 }
 
 // sortedNames lists the keys of a map in order, for what must not depend on the map's.

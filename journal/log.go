@@ -330,15 +330,15 @@ func (l *Log) Export() []Image {
 	return images
 }
 
-// Import adds a copy of another log's extent and returns its number here. It is dead until
-// something in it is retained; call Imported when that is done.
-func (l *Log) Import(b []byte) (uint32, error) {
-	e, err := l.take(max(len(b), ExtentBytes))
+// Import makes room for another log's extent of n bytes: fill the bytes, then call Imported.
+// Until something in it is retained it is dead.
+func (l *Log) Import(n int) (id uint32, bytes []byte, err error) {
+	e, err := l.take(max(n, ExtentBytes))
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
-	e.used, e.open = copy(e.bytes, b), 1
-	return e.id, nil
+	e.used, e.open = n, 1
+	return e.id, e.bytes[:n:n], nil
 }
 
 // Imported ends what Import began.

@@ -1,0 +1,225 @@
+package journal
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+)
+
+// counted is a Memory that knows what is out.
+type counted struct{ out int }
+
+func (m *counted) Alloc(n int) ([]byte, error) { m.out += n; return make([]byte, n), nil }
+func (m *counted) Free(b []byte)               { m.out -= len(b); clear(b) }
+
+func put(t testing.TB, l *Log, i Index, entry []byte, c Class) Ref {
+	t.Helper()
+	s, err := l.Begin(len(entry), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copy(s.Bytes(), entry)
+	return l.Commit(s, 1, i)
+}
+
+func TestRecordsStayWhileRetained(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	mem := &counted{}
+	l := New(Config{}, mem)
+	type kept struct {
+		ref   Ref
+		entry []byte
+		times int
+	}
+	var live []kept
+	for i := range 20000 {
+		size := rng.IntN(3000)
+		if i%500 == 0 {
+			size = ExtentBytes + rng.IntN(ExtentBytes)
+		}
+		entry := bytes.Repeat([]byte{byte(i)}, size)
+		ref := put(t, l, Index(i), entry, Class(i%2))
+		if n := rng.IntN(4); n > 0 {
+			l.Retain(ref, n)
+			live = append(live, kept{ref, entry, n})
+		}
+		l.Settled(ref)
+		for len(live) > 200 {
+			k := rng.IntN(len(live))
+			v := &live[k]
+			if !bytes.Equal(l.Bytes(v.ref), v.entry) {
+				t.Fatalf("entry %d has changed", k)
+			}
+			if err := l.Verify(v.ref); err != nil {
+				t.Fatal(err)
+			}
+			l.Drop(v.ref)
+			if v.times--; v.times == 0 {
+				live[k] = live[len(live)-1]
+				live = live[:len(live)-1]
+			}
+		}
+	}
+	for _, v := range live {
+		for range v.times {
+			l.Drop(v.ref)
+		}
+	}
+	if s := l.Stats(); s.Live != 0 || s.Extents > 2 {
+		t.Fatalf("%d references and %d extents are left", s.Live, s.Extents)
+	}
+	if limit := (spareExtents + 2) * ExtentBytes; mem.out > limit {
+		t.Fatalf("%d bytes are out, %d are kept at most", mem.out, limit)
+	}
+	l.Close()
+	if mem.out != 0 {
+		t.Fatalf("%d bytes are out after Close", mem.out)
+	}
+}
+
+// TestConsumersThatKeepUp sees that a queue that is emptied as it fills uses a few extents.
+func TestConsumersThatKeepUp(t *testing.T) {
+	l := New(Config{}, Heap{})
+	var window []Ref
+	for i := range 100000 {
+		ref := put(t, l, Index(i), make([]byte, 1000), Transient)
+		l.Retain(ref, 1)
+		if window = append(window, ref); len(window) > 100 {
+			l.Drop(window[0])
+			window = window[1:]
+		}
+	}
+	if s := l.Stats(); s.MemoryBytes > 4*ExtentBytes {
+		t.Fatalf("%d bytes for 100 messages", s.MemoryBytes)
+	}
+}
+
+func TestPinnedBytesOutliveTheirRecord(t *testing.T) {
+	l := New(Config{}, Heap{})
+	entry := bytes.Repeat([]byte("x"), 2*ExtentBytes)
+	ref := put(t, l, 1, entry, Transient)
+	l.Retain(ref, 1)
+	b, pin := l.Bytes(ref), l.Pin(ref)
+	l.Drop(ref)
+	for i := range 10 {
+		put(t, l, Index(i), bytes.Repeat([]byte("y"), 2*ExtentBytes), Transient)
+	}
+	if !bytes.Equal(b, entry) {
+		t.Fatal("a pinned record was overwritten")
+	}
+	if !l.Pinned() {
+		t.Fatal("Pinned does not tell")
+	}
+	pin.Unpin()
+	if l.Pinned() {
+		t.Fatal("Pinned tells of a pin that is gone")
+	}
+}
+
+func TestMemoryLimit(t *testing.T) {
+	l := New(Config{LimitBytes: 3 * ExtentBytes}, Heap{})
+	var n int
+	for {
+		s, err := l.Begin(100000, Transient)
+		if err != nil {
+			if !errors.Is(err, ErrFull) {
+				t.Fatal(err)
+			}
+			break
+		}
+		l.Retain(l.Commit(s, 1, Index(n)), 1)
+		n++
+	}
+	if n < 20 || n > 31 {
+		t.Fatalf("%d records of 100 kB fit into 3 MiB", n)
+	}
+}
+
+func TestVerifyFindsWhatHasChanged(t *testing.T) {
+	l := New(Config{}, Heap{})
+	ref := put(t, l, 7, []byte("what was written"), Durable)
+	l.Retain(ref, 1)
+	if err := l.Verify(ref); err != nil {
+		t.Fatal(err)
+	}
+	l.Bytes(ref)[3] ^= 1
+	if l.Verify(ref) == nil {
+		t.Fatal("a flipped bit was not found")
+	}
+}
+
+func TestImageIsEqualElsewhere(t *testing.T) {
+	a, b := New(Config{}, Heap{}), New(Config{}, Heap{})
+	var refs []Ref
+	for i := range 5000 {
+		ref := put(t, a, Index(i), []byte(fmt.Sprintf("entry %d of some length", i)), Transient)
+		a.Retain(ref, 1)
+		refs = append(refs, ref)
+	}
+	place := map[uint32]uint32{}
+	for _, im := range a.Export() {
+		id, bytes, err := b.Import(len(im.Bytes))
+		if err != nil {
+			t.Fatal(err)
+		}
+		copy(bytes, im.Bytes)
+		place[im.ID] = id
+		im.Extent.Unpin()
+	}
+	for i, r := range refs {
+		r.Extent = place[r.Extent]
+		if !b.Holds(r) {
+			t.Fatalf("record %d is not held", i)
+		}
+		if err := b.Verify(r); err != nil {
+			t.Fatal(err)
+		}
+		b.Retain(r, 1)
+	}
+	for _, id := range place {
+		b.Imported(id)
+	}
+	if b.Holds(Ref{Extent: 1 << 30}) || b.Holds(Ref{Extent: refs[0].Extent, Offset: ExtentBytes}) {
+		t.Fatal("Holds tells of what is not there")
+	}
+}
+
+func TestAppendDoesNotAllocate(t *testing.T) {
+	l := New(Config{}, Heap{})
+	entry := make([]byte, 1024)
+	var last Ref
+	i := Index(0)
+	step := func() {
+		ref := put(t, l, i, entry, Transient)
+		l.Retain(ref, 1)
+		if i > 0 {
+			l.Drop(last)
+		}
+		last = ref
+		i++
+	}
+	for range 5000 {
+		step()
+	}
+	if n := testing.AllocsPerRun(5000, step); n > 0.01 {
+		t.Fatalf("%v allocations a record", n)
+	}
+}
+
+func BenchmarkAppend(b *testing.B) {
+	l := New(Config{}, Heap{})
+	entry := make([]byte, 1024)
+	b.SetBytes(1024)
+	b.ReportAllocs()
+	var last Ref
+	for i := 0; b.Loop(); i++ {
+		ref := put(b, l, Index(i), entry, Transient)
+		l.Retain(ref, 1)
+		if i > 0 {
+			l.Drop(last)
+		}
+		last = ref
+	}
+}

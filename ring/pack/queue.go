@@ -42,10 +42,9 @@ func NewQueue(limit int) *Queue {
 	return &Queue{buf: make([]byte, min(initialBytes, limit)), limit: limit}
 }
 
-// Room is the size of the longest message, with its headers, that Push would take now.
-func (q *Queue) Room() int {
-	return max(0, min(q.limit-q.used-lenBytes, MaxMessageBytes))
-}
+// Room is the size of a message, with its headers, for which there is room now. It may be
+// more than a message can have.
+func (q *Queue) Room() int { return max(0, q.limit-q.used-lenBytes) }
 
 // Used is the number of bytes queued.
 func (q *Queue) Used() int { return q.used }

@@ -40,6 +40,9 @@
 //   - In Commit, a join of a future member that knows more than we ends the attempt at once;
 //     corosync waits for the loss of the commit token.
 //   - A join that tells nothing new does not make us gather anew and send ours again.
+//   - Who agrees with the one that forms the ring tells it at once, and a join that made us
+//     gather counts as its sender's consent if it says what we say then; corosync waits for
+//     the next join.
 //   - Delayed packets of an older ring from a member of this one are dropped; corosync forms
 //     a new ring upon them. A member that really lives in an older ring is missed at the
 //     latest when the token does not come back.

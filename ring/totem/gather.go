@@ -98,9 +98,7 @@ func (m *Machine) staleJoin(j *wire.Join) bool {
 func (m *Machine) processJoin(j *wire.Join) {
 	switch {
 	case m.joinProc.equal(m.proc) && m.joinFail.equal(m.failed):
-		if !j.Leave() {
-			m.consensus.add(j.From)
-		}
+		m.noteConsensus(j)
 		if m.tryCommit() {
 			return
 		}
@@ -112,11 +110,28 @@ func (m *Machine) processJoin(j *wire.Join) {
 		// members of our ring are believed, joins multiply without end.
 		if m.learnJoin(j) {
 			m.enterGather()
+			if m.joinProc.equal(m.proc) && m.joinFail.equal(m.failed) && !j.Leave() {
+				m.consensus.add(j.From) // it has said what we say now
+			}
 			return
 		}
 	}
 	if m.state == Operational {
 		m.enterGather()
+	}
+}
+
+// noteConsensus: the sender has our lists. The one that forms the ring may have got them from
+// us just now, and forgotten at that who agreed; it is told again at once, not at the next
+// join interval.
+func (m *Machine) noteConsensus(j *wire.Join) {
+	if j.Leave() || m.consensus.has(j.From) {
+		return
+	}
+	m.consensus.add(j.From)
+	m.scratch = m.proc.minus(m.failed, m.scratch)
+	if m.state == Gather && len(m.scratch) > 0 && m.scratch[0] == j.From {
+		m.sendJoin()
 	}
 }
 

@@ -35,8 +35,9 @@ var (
 	queuesPrefix    = []byte("/queues/")
 	exchangesPrefix = []byte("/exchanges/")
 
-	errAddress = errors.New("an address is a queue, an exchange, EXCHANGE/KEY, /queues/QUEUE or /exchanges/EXCHANGE/KEY, the last two percent-encoded")
-	errName    = fmt.Errorf("a name has 1 to %d bytes", broker.MaxNameBytes)
+	errAddress = errors.New("an address is a queue, an exchange, EXCHANGE/KEY, /queues/QUEUE or " +
+		"/exchanges/EXCHANGE/KEY, the last two percent-encoded")
+	errName = fmt.Errorf("a name has 1 to %d bytes", broker.MaxNameBytes)
 )
 
 // parseAddress takes an address apart. The parts point into s, or, where something had to

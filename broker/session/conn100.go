@@ -225,7 +225,8 @@ func (p *conn100) onOpen(value []byte) {
 	}
 	p.container = open.ContainerID
 	if open.MaxFrameSize < amqp100.MinMaxFrameBytes {
-		p.fail(amqp100.ErrInvalidField, fmt.Sprintf("max-frame-size %d is under %d", open.MaxFrameSize, amqp100.MinMaxFrameBytes))
+		p.fail(amqp100.ErrInvalidField,
+			fmt.Sprintf("max-frame-size %d is under %d", open.MaxFrameSize, amqp100.MinMaxFrameBytes))
 		return
 	}
 	p.frameBytes = min(open.MaxFrameSize, p.maxFrameBytes())
@@ -421,7 +422,8 @@ func (p *conn100) endFrame(b []byte, at int) {
 	}
 	if uint64(len(b)-at) > uint64(p.frameBytes) && p.state == stateRunning {
 		p.c.out.SetBuffer(b[:at])
-		p.fail(amqp100.ErrFrameSizeTooSmall, fmt.Sprintf("an answer of %d bytes, and max-frame-size is %d", len(b)-at, p.frameBytes))
+		p.fail(amqp100.ErrFrameSizeTooSmall,
+			fmt.Sprintf("an answer of %d bytes, and max-frame-size is %d", len(b)-at, p.frameBytes))
 		return
 	}
 	p.c.out.SetBuffer(amqp100.EndFrame(b, at))

@@ -8,6 +8,10 @@ import (
 	"github.com/qpidd-cluster/qpidd-cluster/broker"
 )
 
+// errNoQuorum is a condition of our own: the standard has no word for a broker that can do
+// nothing at the moment, while the same request would go well at another one.
+const errNoQuorum = "qpid-cluster:no-quorum"
+
 // condition100 is the error condition of AMQP 1.0 for how a request ended.
 func condition100(c broker.Code) string {
 	switch c {
@@ -24,9 +28,7 @@ func condition100(c broker.Code) string {
 	case broker.NotAllowed:
 		return amqp100.ErrNotAllowed
 	case broker.Unavailable:
-		// The standard has no word for a broker without a quorum; this one says that the
-		// link may be tried again, elsewhere.
-		return amqp100.ErrDetachForced
+		return errNoQuorum
 	}
 	return amqp100.ErrInternal
 }

@@ -61,7 +61,8 @@ type attach100 struct {
 func (s *session100) onAttach(value []byte) error {
 	// What the attach holds must outlive the buffer it came in.
 	if len(value) > maxAttachBytes {
-		s.fail(amqp100.ErrResourceLimitExceeded, fmt.Sprintf("an attach of %d bytes, at most %d are taken", len(value), maxAttachBytes))
+		s.fail(amqp100.ErrResourceLimitExceeded,
+			fmt.Sprintf("an attach of %d bytes, at most %d are taken", len(value), maxAttachBytes))
 		return nil
 	}
 	var a amqp100.Attach
@@ -76,7 +77,8 @@ func (s *session100) onAttach(value []byte) error {
 		s.links = append(s.links, nil)
 	}
 	if s.links[a.Handle] != nil {
-		s.fail(amqp100.ErrHandleInUse, fmt.Sprintf("handle %d is in use by link %q", a.Handle, s.links[a.Handle].name))
+		s.fail(amqp100.ErrHandleInUse,
+			fmt.Sprintf("handle %d is in use by link %q", a.Handle, s.links[a.Handle].name))
 		return nil
 	}
 	l := &link100{
@@ -94,7 +96,8 @@ func (s *session100) onAttach(value []byte) error {
 // open begins the search for the link's node.
 func (l *link100) open(a *amqp100.Attach) *failure100 {
 	if l.s.p.links > maxLinks100 {
-		return &failure100{amqp100.ErrResourceLimitExceeded, fmt.Sprintf("a connection has at most %d links", maxLinks100)}
+		return &failure100{amqp100.ErrResourceLimitExceeded,
+			fmt.Sprintf("a connection has at most %d links", maxLinks100)}
 	}
 	if failure := l.decodeTermini(a); failure != nil {
 		return failure
@@ -222,7 +225,10 @@ func (l *link100) refuse(f *failure100) {
 }
 
 func (l *link100) answerRefused() {
-	answer := amqp100.Attach{Name: l.name, Handle: l.handle, Role: amqp100.Role(!l.outgoing), SndSettleMode: l.sndMode, RcvSettleMode: l.rcvMode}
+	answer := amqp100.Attach{
+		Name: l.name, Handle: l.handle, Role: amqp100.Role(!l.outgoing),
+		SndSettleMode: l.sndMode, RcvSettleMode: l.rcvMode,
+	}
 	if l.outgoing {
 		answer.InitialDeliveryCount = amqp100.Some(l.out.count)
 	}

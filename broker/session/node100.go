@@ -100,7 +100,9 @@ func (l *link100) openTarget() *failure100 {
 	t := &l.attach.target
 	switch {
 	case t.Dynamic:
-		name := l.declareTemporary()
+		// Not auto-delete: JMS makes a temporary queue so, and then has consumers of it
+		// come and go.
+		name := l.declareTemporary(false)
 		t.Address = amqp100.Some(name)
 		l.node = node100{key: []byte(name)}
 		return nil
@@ -144,7 +146,8 @@ func (n *node100) route(p *conn100) (retry bool, failure *failure100) {
 	if n.form == keySubject {
 		p.publish.Exchange, p.publish.Key = n.exchange, p.properties.Subject
 		if len(p.publish.Key) > broker.MaxNameBytes {
-			return false, &failure100{amqp100.ErrInvalidField, "the subject is too long for a routing key: " + errName.Error()}
+			return false, &failure100{amqp100.ErrInvalidField,
+				"the subject is too long for a routing key: " + errName.Error()}
 		}
 		return false, nil
 	}
@@ -162,12 +165,15 @@ func (n *node100) route(p *conn100) (retry bool, failure *failure100) {
 
 // declareTemporary makes a queue that goes with the link, or at the latest with the
 // connection, and returns its name.
-func (l *link100) declareTemporary() string {
+func (l *link100) declareTemporary(autoDelete bool) string {
 	p := l.s.p
 	var id [16]byte
 	p.c.cfg.Random(id[:])
 	name := fmt.Sprintf("qpid-tmp-%x", id)
-	p.c.req.QueueDeclare(&broker.QueueDeclare{Conn: p.c.id, Name: name, Options: broker.QueueOptions{Exclusive: true, AutoDelete: true}})
+	p.c.req.QueueDeclare(&broker.QueueDeclare{
+		Conn: p.c.id, Name: name,
+		Options: broker.QueueOptions{Exclusive: true, AutoDelete: autoDelete},
+	})
 	l.wire()
 	l.delete = name
 	return name

@@ -52,15 +52,15 @@ func (s *session100) sendRun() {
 	s.p.endFrame(d.Append(b), at)
 }
 
-// state is the outcome that tells a code. A message that reached no queue is released, and
-// so is one that was not ordered for want of a quorum: both may be sent again. Others are
-// rejected with the reason.
+// state is the outcome that tells a code. A message that reached no queue is released, as
+// RabbitMQ does it. All else is rejected with the reason, also what was not ordered for want
+// of a quorum: some clients (go-amqp's Send) take a released message for a success.
 func (r *run100) state() amqp100.Raw {
 	switch {
 	case r.condition != "":
 	case r.code == broker.OK:
 		return acceptedState
-	case r.code == broker.NoRoute, r.code == broker.Unavailable:
+	case r.code == broker.NoRoute:
 		return releasedState
 	default:
 		r.condition = condition100(r.code)

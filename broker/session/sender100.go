@@ -36,7 +36,8 @@ func (l *link100) transfer(t *amqp100.Transfer, payload []byte) {
 			return
 		}
 	} else if t.DeliveryID.Set && t.DeliveryID.Value != in.id {
-		l.fail(&failure100{amqp100.ErrNotAllowed, fmt.Sprintf("delivery %d begins before %d has ended", t.DeliveryID.Value, in.id)})
+		l.fail(&failure100{amqp100.ErrNotAllowed,
+			fmt.Sprintf("delivery %d begins before %d has ended", t.DeliveryID.Value, in.id)})
 		return
 	}
 	in.settled = in.settled || t.Settled
@@ -80,7 +81,8 @@ func (l *link100) gatherMore(payload []byte) bool {
 		l.tooLarge()
 		return false
 	case p.partial+n > 2*limit:
-		l.fail(&failure100{amqp100.ErrResourceLimitExceeded, fmt.Sprintf("over %d bytes of unfinished messages on this connection", 2*limit)})
+		l.fail(&failure100{amqp100.ErrResourceLimitExceeded,
+			fmt.Sprintf("over %d bytes of unfinished messages on this connection", 2*limit)})
 		return false
 	}
 	in.gather = append(in.gather, payload...)
@@ -89,7 +91,8 @@ func (l *link100) gatherMore(payload []byte) bool {
 }
 
 func (l *link100) tooLarge() {
-	l.fail(&failure100{amqp100.ErrMessageSizeExceeded, fmt.Sprintf("a message of over %d bytes", l.s.p.maxMessageBytes())})
+	l.fail(&failure100{amqp100.ErrMessageSizeExceeded,
+		fmt.Sprintf("a message of over %d bytes", l.s.p.maxMessageBytes())})
 }
 
 // dropPartial forgets the delivery that is being gathered.
@@ -149,7 +152,7 @@ func (p *conn100) parseMessage(message []byte) *failure100 {
 	if p.header.Durable {
 		p.publish.Flags |= broker.FlagDurable
 	}
-	if p.header.TTL.Set {
+	if p.header.TTL.Or(0) > 0 { // qpidd too takes 0 for no limit
 		p.publish.Flags |= broker.FlagTTL
 		p.publish.TTL = p.header.TTL.Value
 	}

@@ -11,7 +11,9 @@ import (
 // a queue that is bound for the link.
 
 // outcomes100 are what may become of a delivery, as a source names them.
-var outcomes100 = []string{"amqp:accepted:list", "amqp:rejected:list", "amqp:released:list", "amqp:modified:list"}
+var outcomes100 = []string{
+	"amqp:accepted:list", "amqp:rejected:list", "amqp:released:list", "amqp:modified:list",
+}
 
 // filter100 is what a source's filters come to. echo is those that are at work.
 type filter100 struct {
@@ -37,7 +39,7 @@ func (l *link100) openSource() *failure100 {
 	switch {
 	case src.Dynamic:
 		src.Filter = nil
-		name := l.declareTemporary()
+		name := l.declareTemporary(true)
 		src.Address = amqp100.Some(name)
 		l.subscribe(name, false)
 		return nil
@@ -92,13 +94,16 @@ func (l *link100) subscribeExchange(r *resolved100, filter *filter100) *failure1
 	if durable || src.ExpiryPolicy == "never" {
 		bind.Target = p.container + "." + l.name
 		if len(bind.Target) > broker.MaxNameBytes {
-			return &failure100{amqp100.ErrInvalidField, "container-id and link name of a durable subscription together: " + errName.Error()}
+			return &failure100{amqp100.ErrInvalidField,
+				"container-id and link name of a durable subscription together: " + errName.Error()}
 		}
-		p.c.req.QueueDeclare(&broker.QueueDeclare{Conn: p.c.id, Name: bind.Target, Options: broker.QueueOptions{Durable: durable}})
+		p.c.req.QueueDeclare(&broker.QueueDeclare{
+			Conn: p.c.id, Name: bind.Target, Options: broker.QueueOptions{Durable: durable},
+		})
 		l.wire()
 		l.delete, l.keep = bind.Target, true
 	} else {
-		bind.Target = l.declareTemporary()
+		bind.Target = l.declareTemporary(true)
 	}
 	p.c.req.Bind(&bind)
 	l.wire()

@@ -17,7 +17,8 @@ import (
 func Add(path, name, password string) error {
 	return set(path, name, password, func(t *table) error {
 		if _, ok := t.users[name]; ok {
-			return fmt.Errorf("there is a user %q already: change the password with 'qpid-cluster user passwd %s'", name, name)
+			return fmt.Errorf("there is a user %q already: change the password with "+
+				"'qpid-cluster user passwd %s'", name, name)
 		}
 		return nil
 	})

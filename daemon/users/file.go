@@ -107,7 +107,8 @@ func (f *File) Len() int {
 func read(path string) (*table, fileState, error) {
 	file, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fileState{}, fmt.Errorf("users file: %w; make one with 'qpid-cluster user add NAME --users-file %s'", err, path)
+		return nil, fileState{}, fmt.Errorf("users file: %w; make one with "+
+			"'qpid-cluster user add NAME --users-file %s'", err, path)
 	}
 	if err != nil {
 		return nil, fileState{}, fmt.Errorf("users file: %w", err)
@@ -122,9 +123,11 @@ func read(path string) (*table, fileState, error) {
 	case !info.Mode().IsRegular():
 		return nil, state, fmt.Errorf("users file: %s is no regular file", path)
 	case info.Mode().Perm()&0o027 != 0:
-		return nil, state, fmt.Errorf("users file: %s has mode %04o, and others may read or change it: chmod 600 %s", path, info.Mode().Perm(), path)
+		return nil, state, fmt.Errorf("users file: %s has mode %04o, and others may read or change it: "+
+			"chmod 600 %s", path, info.Mode().Perm(), path)
 	case info.Size() > maxFileBytes:
-		return nil, state, fmt.Errorf("users file: %s has %d bytes, at most %d are read", path, info.Size(), maxFileBytes)
+		return nil, state, fmt.Errorf("users file: %s has %d bytes, at most %d are read",
+			path, info.Size(), maxFileBytes)
 	}
 	data, err := io.ReadAll(io.LimitReader(file, maxFileBytes))
 	if err != nil {

@@ -39,7 +39,8 @@ type LineError struct {
 }
 
 func (e *LineError) Error() string {
-	return fmt.Sprintf("%s, line %d: %s; set the user's password again with 'qpid-cluster user passwd', or remove the line", e.Path, e.Line, e.Text)
+	return fmt.Sprintf("%s, line %d: %s; set the user's password again with "+
+		"'qpid-cluster user passwd', or remove the line", e.Path, e.Line, e.Text)
 }
 
 // parse reads a file.
@@ -88,7 +89,8 @@ func (t *table) parseUser(name, how string, fields []string) error {
 	}
 	count, err := strconv.Atoi(fields[0])
 	if err != nil || count < minIterations || count > maxIterations {
-		return fmt.Errorf("user %q has %.20q iterations, %d to %d are taken", name, fields[0], minIterations, maxIterations)
+		return fmt.Errorf("user %q has %.20q iterations, %d to %d are taken",
+			name, fields[0], minIterations, maxIterations)
 	}
 	k := keys{iterations: count}
 	for i, to := range []*[]byte{&k.salt, &k.stored, &k.server} {
@@ -108,7 +110,8 @@ func (t *table) format() []byte {
 	fmt.Fprintf(&b, "%s\nseed:%s\n", banner, encode(t.seed))
 	for _, name := range slices.Sorted(maps.Keys(t.users)) {
 		k := t.users[name]
-		fmt.Fprintf(&b, "user:%s:%s:%d:%s:%s:%s\n", name, mechanism, k.iterations, encode(k.salt), encode(k.stored), encode(k.server))
+		fmt.Fprintf(&b, "user:%s:%s:%d:%s:%s:%s\n",
+			name, mechanism, k.iterations, encode(k.salt), encode(k.stored), encode(k.server))
 	}
 	return b.Bytes()
 }

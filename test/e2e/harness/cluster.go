@@ -20,6 +20,8 @@ const (
 	startLimit = 30 * time.Second // for a broker to listen and be a member
 	endLimit   = 15 * time.Second // for one to be gone
 	logLimit   = 8 << 10          // of each log, from its end, in the output of a failed test
+
+	maxClusterName = 127 // a group's name on the ring is no longer
 )
 
 // Cluster is some brokers of one cluster.
@@ -48,8 +50,11 @@ func (b *Broker) Address() string { return net.JoinHostPort("127.0.0.1", strconv
 func Start(t testing.TB, n int, arguments ...string) *Cluster {
 	t.Helper()
 	Binary(t)
-	c := &Cluster{Name: "E2E_" + strconv.Itoa(os.Getpid()) + "_" + strings.ReplaceAll(t.Name(), "/", "_"), t: t, dir: t.TempDir(), ringPort: freeUDPPort(t), extra: arguments}
-	c.Name = c.Name[:min(len(c.Name), 127)]
+	name := fmt.Sprintf("E2E_%d_%s", os.Getpid(), strings.ReplaceAll(t.Name(), "/", "_"))
+	c := &Cluster{
+		Name: name[:min(len(name), maxClusterName)],
+		t:    t, dir: t.TempDir(), ringPort: freeUDPPort(t), extra: arguments,
+	}
 	t.Cleanup(c.cleanup)
 	for i := range n {
 		c.Brokers = append(c.Brokers, &Broker{Index: i, Log: fmt.Sprintf("cluster%d.log", i)})
@@ -74,7 +79,8 @@ func freeUDPPort(t testing.TB) int {
 func (c *Cluster) start(b *Broker) {
 	c.t.Helper()
 	arguments := append([]string{
-		fmt.Sprintf("-p%d", b.Port), "--cluster-name=" + c.Name, "--log-output=" + b.Log, "-d", "--no-data-dir", "--auth=no",
+		fmt.Sprintf("-p%d", b.Port), "--cluster-name=" + c.Name, "--log-output=" + b.Log,
+		"-d", "--no-data-dir", "--auth=no",
 	}, c.extra...)
 	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
 	defer cancel()

@@ -242,3 +242,33 @@ func concat(v [][]byte) (b []byte) {
 	}
 	return b
 }
+
+type countedPin struct{ n *int }
+
+func (p countedPin) Unpin() { *p.n-- }
+
+// TestDropLetsGo has a session end that holds messages back and has others to write.
+func TestDropLetsGo(t *testing.T) {
+	c := open091(t, config091())
+	feedAll(t, c, (&amqp091.BasicQos{PrefetchCount: 1, Global: true}).Append(nil, 1))
+	feedAll(t, c, (&amqp091.BasicConsume{Queue: []byte("q")}).Append(nil, 1))
+	pins := 0
+	record := broker.AppendPublish(nil, &broker.Publish{
+		Format: broker.FormatAMQP091, Props: []byte{0, 0}, Body: make([]byte, 10_000),
+	})
+	list := []broker.Answer{{Kind: broker.AnsResult, Number: 1, Result: &broker.Result{}}}
+	for i := range broker.Index(3) {
+		pins++
+		list = append(list, broker.Answer{
+			Kind: broker.AnsDeliver, Consumer: 1, Queue: 1, Index: i, Record: record, Pin: countedPin{&pins},
+		})
+	}
+	c.Answer(0, list)
+	if pins != 3 {
+		t.Fatalf("%d pins before", pins)
+	}
+	c.Drop()
+	if done, _ := c.Done(); pins != 0 || !done {
+		t.Errorf("%d pins after, done %v", pins, done)
+	}
+}

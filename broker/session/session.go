@@ -52,6 +52,8 @@ type protocol interface {
 	tick(now time.Duration) (next time.Duration)
 	shut(now time.Duration, text string)
 	done() (bool, error)
+	// end lets go of all that is held; nothing is said any more.
+	end(err error)
 }
 
 // Conn is a client's connection: bytes and answers in, requests and bytes out.
@@ -63,8 +65,8 @@ type protocol interface {
 //	next := c.Tick(now)               // at the time last returned, or after the others
 //
 // and after each of them takes c.Requests to the member and c.Output to the socket. When
-// Done says so and the output is written, the socket is closed and the member is told that
-// the connection has ended.
+// Done says so and the output is written, the socket is closed, the session dropped and the
+// member told that the connection has ended.
 type Conn struct {
 	cfg   *Config
 	id    broker.ConnID
@@ -148,6 +150,16 @@ func (c *Conn) Done() (bool, error) {
 		return c.proto.done()
 	}
 	return c.ended, c.err
+}
+
+// Drop lets go of all that the session holds: its socket is gone, and the member is told so.
+func (c *Conn) Drop() {
+	if c.proto != nil {
+		c.proto.end(nil)
+	}
+	c.ended = true
+	c.req.Reset()
+	c.out.Reset()
 }
 
 // Requests are what the session wants of its member; the caller resets them.

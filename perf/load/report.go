@@ -31,6 +31,8 @@ type Report struct {
 	Duplicates uint64 `json:"duplicates"`
 	Reordered  uint64 `json:"reordered"`
 	Failures   uint64 `json:"connection_failures"`
+	// Interrupted runs do not tell what was lost.
+	Interrupted bool `json:"interrupted,omitempty"`
 
 	// CPU is what the process that made the load used for each message.
 	CPU float64 `json:"load_cpu_us_per_message"`
@@ -54,12 +56,12 @@ func latencyOf(h *hdrhistogram.Histogram) Latency {
 	}
 }
 
-func (r *run) report() *Report {
+func (r *run) report(interrupted bool) *Report {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p := &Report{
 		Protocol: r.Protocol, Producers: r.Producers, Consumers: r.Consumers, Size: r.Size, Rate: r.Rate,
-		InFlight: r.InFlight, Confirm: latencyOf(r.confirmHist), EndToEnd: latencyOf(r.consumeHist),
+		InFlight: r.InFlight, Interrupted: interrupted, Confirm: latencyOf(r.confirmHist), EndToEnd: latencyOf(r.consumeHist),
 		Sent: r.sent.Load(), Confirmed: r.confirmed.Load(), Refused: r.refused.Load(),
 		Consumed: r.consumed.Load(), Reordered: r.reordered.Load(), Failures: r.failures.Load(),
 	}
@@ -73,7 +75,7 @@ func (r *run) report() *Report {
 	}
 	for i := range r.tallies {
 		p.Duplicates += r.tallies[i].duplicates
-		if r.Consumers > 0 {
+		if r.Consumers > 0 && !p.Interrupted {
 			p.Lost += r.tallies[i].lost()
 		}
 	}
@@ -91,6 +93,9 @@ func (p *Report) Write(w io.Writer) {
 	line("consumed", p.ConsumedPerSecond, p.EndToEnd)
 	fmt.Fprintf(w, "sent %d, confirmed %d, refused %d, consumed %d, lost %d, duplicates %d, reordered %d\n",
 		p.Sent, p.Confirmed, p.Refused, p.Consumed, p.Lost, p.Duplicates, p.Reordered)
+	if p.Interrupted {
+		fmt.Fprintln(w, "interrupted: what was under way is not counted as lost")
+	}
 	fmt.Fprintf(w, "this process used %.1f us of CPU a message\n", p.CPU)
 	if p.Failures > 0 {
 		fmt.Fprintf(w, "connections lost %d\n", p.Failures)

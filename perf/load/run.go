@@ -163,7 +163,7 @@ func (r *run) run(ctx context.Context) (*Report, error) {
 	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
 		return nil, err
 	}
-	return r.report(), nil
+	return r.report(ctx.Err() != nil), nil
 }
 
 func (r *run) fail(cancel context.CancelCauseFunc, err error) {

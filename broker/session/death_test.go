@@ -1,9 +1,11 @@
 package session
 
 import (
+	"encoding/binary"
 	"testing"
 
 	"github.com/qpidd-cluster/qpidd-cluster/amqp/amqp091"
+	"github.com/qpidd-cluster/qpidd-cluster/amqp/amqp100"
 	"github.com/qpidd-cluster/qpidd-cluster/broker"
 )
 
@@ -66,5 +68,47 @@ func TestHeaderValue091(t *testing.T) {
 	}
 	if n := testing.AllocsPerRun(100, func() { HeaderValue(broker.FormatAMQP091, props, "n") }); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+func TestDeaths100(t *testing.T) {
+	section := func(code amqp100.Code, pairs ...string) (b []byte) {
+		b = append(b, 0x00, 0x53, byte(code), 0xd1, 0, 0, 0, 0, 0, 0, 0, byte(len(pairs)))
+		for _, s := range pairs {
+			b = amqp100.AppendSymbol(b, s)
+		}
+		binary.BigEndian.PutUint32(b[4:], uint32(len(b)-8))
+		return b
+	}
+	p := broker.Publish{Format: broker.FormatAMQP100, Exchange: []byte("x")}
+	p.Props = append(section(amqp100.CodeMessageAnnotations, "x-mine", "1"), section(amqp100.CodeApplicationProperties, "k", "v")...)
+	for _, queue := range []string{"q", "r"} {
+		p.Props = Deaths{}.Rewrite(&p, queue, "expired", 1, nil)
+	}
+	var s amqp100.Sections
+	if err := s.Scan(p.Props); err != nil {
+		t.Fatal(err)
+	}
+	if err := amqp100.Check(s.MessageAnnotations); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"x-mine": "1", "x-first-death-queue": "q", "x-last-death-queue": "r",
+		"x-first-death-exchange": "x", "x-last-death-reason": "expired",
+	} {
+		v := s.Annotations()
+		found, ok := v.Lookup(name)
+		if text, _ := found.Text(); !ok || string(text) != want {
+			t.Errorf("%s: %q, %v", name, text, ok)
+		}
+	}
+	if v, _ := s.Application().Lookup("k"); v == nil {
+		t.Error("application properties are lost")
+	}
+	n := 0
+	for it := s.Annotations().Items(); it.Next(); n++ {
+	}
+	if n != 7 {
+		t.Errorf("%d annotations, want 7", n)
 	}
 }

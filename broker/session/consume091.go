@@ -37,8 +37,6 @@ type consumer091 struct {
 	granted   uint64
 }
 
-func (c *consumer091) outstanding() uint64 { return c.delivered - c.settled }
-
 func (k *conn091) newConsumer(ch *channel091, tag, queue string, noAck bool) *consumer091 {
 	k.lastConsumer++
 	for k.lastConsumer == 0 || k.consumers[k.lastConsumer] != nil {

@@ -221,7 +221,8 @@ func (b *Broker) joinRing(cfg *cluster.Config, log *slog.Logger) error {
 	b.self, cfg.Self = memberID(self), memberID(self)
 	seq, save := b.ringSeq(self.Node)
 	machine, err := cpg.New(cpg.Config{Group: o.ClusterName, PID: self.PID, Votes: 1, ExpectedVotes: uint32(max(o.ClusterSize, 1)),
-		Totem: totem.Config{Node: self.Node, RingSeq: seq, Nodes: o.ClusterSize, Token: o.Token}}, e.now())
+		Totem: totem.Config{Node: self.Node, RingSeq: seq, Nodes: o.ClusterSize, Token: o.Token,
+			NetMTU: min(defaultNetMTU, at.MTU)}}, e.now())
 	if err != nil {
 		return err
 	}
@@ -248,6 +249,10 @@ func (b *Broker) joinRing(cfg *cluster.Config, log *slog.Logger) error {
 		"ring on %s of %s (%s), group %s port %d, node id %d; %s, %s", at.Address, at.Interface, at.Reason, group, o.McastPort, self.Node, s.Segmentation, s.Coalescing))
 	return nil
 }
+
+// defaultNetMTU is corosync's netmtu: what an Ethernet carries. Where the interface carries
+// less, packets are made to fit it, so that none is cut into fragments.
+const defaultNetMTU = 1500
 
 // nodeID is the ring's name for this member: its address if it holds the ring's port there,
 // as corosync has it, else a number made of address and port.

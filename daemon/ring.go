@@ -1,12 +1,14 @@
 package daemon
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"time"
 
 	"github.com/qpidd-cluster/qpidd-cluster/broker"
 	"github.com/qpidd-cluster/qpidd-cluster/cluster"
+	"github.com/qpidd-cluster/qpidd-cluster/daemon/logging"
 	"github.com/qpidd-cluster/qpidd-cluster/ring/cpg"
 	"github.com/qpidd-cluster/qpidd-cluster/ring/link"
 	"github.com/qpidd-cluster/qpidd-cluster/ring/wire"
@@ -112,7 +114,7 @@ func (r *ring) view(e *engine, now time.Duration, v *cpg.View) {
 		if l.Clean() {
 			c.LeftCleanly = append(c.LeftCleanly, memberID(l.Member))
 		}
-		r.log.Info("member left", "member", l.Member, "clean", l.Clean())
+		r.log.Log(context.Background(), logging.Notice, "member left", "member", l.Member, "clean", l.Clean())
 	}
 	for _, m := range v.Joined {
 		r.log.Info("member joined", "member", m)

@@ -13,6 +13,7 @@ import (
 type Choice struct {
 	Address   netip.Addr
 	Interface string
+	MTU       int // of the interface, in bytes
 	Reason    string
 }
 
@@ -30,18 +31,18 @@ func RingAddress(bindnetaddr string) (Choice, error) {
 	if name := defaultRoute(); name != "" {
 		for _, a := range list {
 			if a.name == name && a.usable() {
-				return Choice{a.prefix.Addr(), a.name, "interface of the default route"}, nil
+				return a.chosen("interface of the default route"), nil
 			}
 		}
 	}
 	for _, a := range list {
 		if a.usable() && a.flags&net.FlagMulticast != 0 && a.flags&net.FlagLoopback == 0 {
-			return Choice{a.prefix.Addr(), a.name, "first interface that is up and does multicast"}, nil
+			return a.chosen("first interface that is up and does multicast"), nil
 		}
 	}
 	for _, a := range list {
 		if a.usable() && a.flags&net.FlagLoopback != 0 {
-			return Choice{a.prefix.Addr(), a.name, "no interface but loopback: members on this host only"}, nil
+			return a.chosen("no interface but loopback: members on this host only"), nil
 		}
 	}
 	return Choice{}, fmt.Errorf("host: no interface is up with an address, not even loopback; bring one up (ip link set lo up)")
@@ -49,8 +50,13 @@ func RingAddress(bindnetaddr string) (Choice, error) {
 
 type address struct {
 	name   string
+	mtu    int
 	flags  net.Flags
 	prefix netip.Prefix
+}
+
+func (a *address) chosen(reason string) Choice {
+	return Choice{a.prefix.Addr(), a.name, a.mtu, reason}
 }
 
 func (a *address) usable() bool {
@@ -70,7 +76,7 @@ func addresses() ([]address, error) {
 		}
 		for _, a := range addrs {
 			if p, err := netip.ParsePrefix(a.String()); err == nil {
-				list = append(list, address{i.Name, i.Flags, netip.PrefixFrom(p.Addr().Unmap(), p.Bits())})
+				list = append(list, address{i.Name, i.MTU, i.Flags, netip.PrefixFrom(p.Addr().Unmap(), p.Bits())})
 			}
 		}
 	}
@@ -86,12 +92,12 @@ func bound(bindnetaddr string, list []address) (Choice, error) {
 	}
 	for _, a := range list {
 		if a.prefix.Addr() == want && a.flags&net.FlagUp != 0 {
-			return Choice{want, a.name, "its address is bindnetaddr"}, nil
+			return a.chosen("its address is bindnetaddr"), nil
 		}
 	}
 	for _, a := range list {
 		if a.prefix.Masked().Addr() == want && a.flags&net.FlagUp != 0 {
-			return Choice{a.prefix.Addr(), a.name, "its network is bindnetaddr"}, nil
+			return a.chosen("its network is bindnetaddr"), nil
 		}
 	}
 	var have []string

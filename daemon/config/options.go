@@ -46,7 +46,8 @@ type Options struct {
 
 	Log Log
 
-	Version bool
+	CPUProfile string
+	Version    bool
 }
 
 // Log are the options of the log.
@@ -111,6 +112,7 @@ func (o *Options) flags() *pflag.FlagSet {
 	f.IntVarP(&o.Wait, "wait", "w", 60, "`SECONDS` to wait for --daemon and --quit")
 	f.StringVar(&o.PidDir, "pid-dir", "", "`DIR` of the daemon's pid file (default /run/qpidd, else ~/.qpidd)")
 	f.StringVar(&o.PidFile, "pidfile", "", "`FILE` to keep the process id in")
+	f.StringVar(&o.CPUProfile, "cpu-profile", "", "write a CPU profile to this `FILE`, for go tool pprof")
 	o.Log.flags(f)
 	return f
 }

@@ -150,7 +150,7 @@ func (u *UDP) flush() {
 			poll := []unix.PollFd{{Fd: int32(u.token), Events: unix.POLLOUT}}
 			_, _ = unix.Poll(poll, sendPatience)
 			continue
-		case s.counts[at] > 1 && (errno == unix.EINVAL || errno == unix.EIO || errno == unix.EOPNOTSUPP):
+		case s.counts[at] > 1 && (errno == unix.EINVAL || errno == unix.EMSGSIZE || errno == unix.EIO || errno == unix.EOPNOTSUPP):
 			u.sendCut(at, errno)
 		default:
 			u.stats.SendErrors += uint64(s.counts[at])

@@ -19,6 +19,8 @@ const (
 	// is not read beyond that.
 	maxUnderWay      = 8192
 	maxUnderWayBytes = 8 << 20
+	// Nor is it read while so much that it asked for waits to be written to it.
+	maxUnwritten = 16 << 20
 	// lingerTime is how long the last words of a closed connection may take.
 	lingerTime = 2 * time.Second
 )
@@ -53,6 +55,7 @@ type client struct {
 	submitted uint64 // the reader's
 	underWay  []batch
 	bytes     int64
+	unwritten int // bytes in the session's output, as the reader last saw it
 }
 
 // batch is how far the requests of one read go, and how big they were.
@@ -111,14 +114,23 @@ func (c *client) feed(data []byte) (used, want int) {
 	used, want = c.sess.Feed(now, data)
 	c.schedule(now)
 	r := c.takeRequests()
-	speak := c.sess.Output().Size() > 0
+	size := c.sess.Output().Size()
 	done, _ := c.sess.Done()
+	c.setUnwritten(size)
 	c.mu.Unlock()
 	c.submit(r)
-	if speak || done {
+	if size > 0 || done {
 		c.kick()
 	}
 	return used, want
+}
+
+// setUnwritten notes the size of the session's output, with mu held.
+func (c *client) setUnwritten(size int) {
+	c.qmu.Lock()
+	c.unwritten = size
+	c.moved.Signal()
+	c.qmu.Unlock()
 }
 
 // takeRequests takes what the session asks for, with mu held.
@@ -157,7 +169,7 @@ func (c *client) submit(r *broker.Requests) {
 func (c *client) pace() bool {
 	c.qmu.Lock()
 	defer c.qmu.Unlock()
-	for !c.ended && (c.submitted-c.completed > maxUnderWay || c.bytes > maxUnderWayBytes) {
+	for !c.ended && (c.submitted-c.completed > maxUnderWay || c.bytes > maxUnderWayBytes || c.unwritten > maxUnwritten) {
 		c.moved.Wait()
 	}
 	return !c.ended
@@ -236,6 +248,7 @@ func (c *client) turn() (done bool, err error) {
 		c.schedule(now)
 	}
 	c.out.Swap(c.sess.Output())
+	c.setUnwritten(0)
 	r := c.takeRequests()
 	done, why := c.sess.Done()
 	c.mu.Unlock()

@@ -3,6 +3,7 @@ package link
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -64,7 +65,7 @@ func (u *UDP) add(datagrams []wire.Datagram) int {
 		}
 		to = addr
 	} else if u.segment {
-		n = segments(datagrams)
+		n = segments(datagrams, u.segmentLimit)
 	}
 	s := &u.tx
 	i := s.used
@@ -86,9 +87,12 @@ func (u *UDP) add(datagrams []wire.Datagram) int {
 }
 
 // segments is how many datagrams from the first on the kernel can cut out of one buffer:
-// multicasts of one size, of which the last may be shorter.
-func segments(datagrams []wire.Datagram) int {
+// multicasts of one size below limit, of which the last may be shorter.
+func segments(datagrams []wire.Datagram, limit int) int {
 	size := len(datagrams[0].Data)
+	if size >= limit {
+		return 1
+	}
 	total := size
 	for i := 1; i < len(datagrams); i++ {
 		n := len(datagrams[i].Data)
@@ -150,8 +154,8 @@ func (u *UDP) flush() {
 			poll := []unix.PollFd{{Fd: int32(u.token), Events: unix.POLLOUT}}
 			_, _ = unix.Poll(poll, sendPatience)
 			continue
-		case s.counts[at] > 1 && (errno == unix.EINVAL || errno == unix.EMSGSIZE || errno == unix.EIO || errno == unix.EOPNOTSUPP):
-			u.sendCut(at, errno)
+		case s.counts[at] > 1 && u.cannotCut(at, errno):
+			u.sendCut(at)
 		default:
 			u.stats.SendErrors += uint64(s.counts[at])
 		}
@@ -161,14 +165,32 @@ func (u *UDP) flush() {
 	s.used, s.iovUsed = 0, 0
 }
 
-// sendCut sends a message packet by packet, as the interface cannot cut it, and gives up
-// UDP_SEGMENT for good.
-func (u *UDP) sendCut(at int, why unix.Errno) {
-	u.segment = false
-	u.stats.Segmentation = "sendmmsg (the interface refuses UDP_SEGMENT: " + why.Error() + ")"
+// cannotCut reports whether a message failed because it was to be cut, and notes what not to
+// try again: packets longer than the MTU, which are fragmented one by one (recovery packets
+// are; all are where netmtu is set too high), or UDP_SEGMENT at all.
+func (u *UDP) cannotCut(at int, why unix.Errno) bool {
+	switch why {
+	case unix.EMSGSIZE, unix.EINVAL:
+		u.segmentLimit = min(u.segmentLimit, u.tx.segmentSize(at))
+		u.stats.Segmentation = fmt.Sprintf("UDP_SEGMENT, but for packets of %d bytes and more (longer than the interface's MTU)", u.segmentLimit)
+	case unix.EIO, unix.EOPNOTSUPP:
+		u.segment = false
+		u.stats.Segmentation = "sendmmsg (the interface refuses UDP_SEGMENT: " + why.Error() + ")"
+	default:
+		return false
+	}
+	return true
+}
+
+func (s *sender) segmentSize(at int) int {
+	return int(binary.NativeEndian.Uint16(s.control[at][unix.CmsgLen(0):]))
+}
+
+// sendCut sends a message packet by packet.
+func (u *UDP) sendCut(at int) {
 	s := &u.tx
 	h := &s.msgs[at].hdr
-	size := int(binary.NativeEndian.Uint16(s.control[at][unix.CmsgLen(0):]))
+	size := s.segmentSize(at)
 	var data []byte
 	for _, v := range unsafe.Slice(h.Iov, int(h.Iovlen)) {
 		data = append(data, unsafe.Slice(v.Base, int(v.Len))...)

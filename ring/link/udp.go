@@ -23,10 +23,12 @@ type UDP struct {
 	stats   Stats
 
 	segment bool // UDP_SEGMENT works
-	tx      sender
-	rx      receiver // of the multicast socket
-	rxToken receiver
-	small   smallPackets
+	// segmentLimit: packets of this length and more are not sent that way.
+	segmentLimit int
+	tx           sender
+	rx           receiver // of the multicast socket
+	rxToken      receiver
+	small        smallPackets
 	// Tokens that wait for the multicasts before them, and how many packets they have waited.
 	held    []wire.Packet
 	waited  int
@@ -51,6 +53,8 @@ func Open(cfg Config) (*UDP, error) {
 		group: makeSockaddr(netip.AddrPortFrom(cfg.Group, cfg.Port), index),
 		peers: make(map[wire.NodeID]sockaddr, len(cfg.Peers)),
 		pool:  wire.NewPool(receiveBlockBytes, receiveBlocksKept),
+
+		segmentLimit: wire.MaxPacketBytes + 1,
 	}
 	for n, a := range cfg.Peers {
 		u.peers[n] = makeSockaddr(a, index)

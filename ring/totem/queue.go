@@ -9,6 +9,7 @@ const queueSlots = 16384
 // and those that wait for one before them.
 type queue struct {
 	base  wire.Seq // everything up to here is released
+	top   wire.Seq // nothing was put or missed beyond
 	slots []slot
 }
 
@@ -41,12 +42,20 @@ func (q *queue) put(s wire.Seq, p wire.Packet) bool {
 		return false
 	}
 	p.Retain()
+	q.touch(s)
 	*q.at(s) = slot{packet: p, present: true}
 	return true
 }
 
+func (q *queue) touch(s wire.Seq) {
+	if uint32(s-q.base) > uint32(q.top-q.base) {
+		q.top = s
+	}
+}
+
 // miss counts a visit at which s was missing.
 func (q *queue) miss(s wire.Seq) int {
+	q.touch(s)
 	c := q.at(s)
 	if c.misses < 255 {
 		c.misses++
@@ -65,10 +74,13 @@ func (q *queue) release(s wire.Seq, out *Output) {
 		}
 		*c = slot{}
 	}
+	if uint32(q.top-q.base) > queueSlots {
+		q.top = q.base // it was released
+	}
 }
 
 // reset empties the queue for a new ring.
 func (q *queue) reset(out *Output) {
-	q.release(q.base+queueSlots, out)
-	q.base = 0
+	q.release(q.top, out)
+	q.base, q.top = 0, 0
 }

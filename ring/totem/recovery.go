@@ -26,8 +26,11 @@ func (m *Machine) enterRecovery() {
 	m.recovery = recovery{next: m.oldHigh}
 	if !m.nothingToRecover() {
 		m.recovery.next = m.lowestAru()
-		for s := m.recovery.next + 1; m.recovery.next.Less(m.oldHigh) && s.AtMost(m.oldHigh); s++ {
-			if m.queue.has(s) {
+		if m.recovery.next.Less(m.queue.base) {
+			m.recovery.next = m.queue.base // what is released everybody has, whatever a slot says
+		}
+		for s := m.recovery.next; s.Less(m.oldHigh); s++ {
+			if m.queue.has(s + 1) {
 				m.recovery.left++
 			}
 		}

@@ -78,20 +78,32 @@ func (q *Queue) Push(header []byte, parts ...[]byte) error {
 	return nil
 }
 
+// wrap brings a place that may be up to one lap ahead back into the ring.
+func (q *Queue) wrap(at int) int {
+	if at >= len(q.buf) {
+		at -= len(q.buf)
+	}
+	return at
+}
+
 func (q *Queue) put(b []byte) {
-	at := (q.head + q.used) % len(q.buf)
+	at := q.wrap(q.head + q.used)
 	n := copy(q.buf[at:], b)
 	copy(q.buf, b[n:])
 	q.used += len(b)
 }
 
 func (q *Queue) get(dst []byte, at int) {
-	at %= len(q.buf)
-	n := copy(dst, q.buf[at:])
-	copy(dst[n:], q.buf)
+	n := copy(dst, q.buf[q.wrap(at):])
+	if n < len(dst) {
+		copy(dst[n:], q.buf)
+	}
 }
 
 func (q *Queue) length(at int) int {
+	if at+lenBytes <= len(q.buf) {
+		return int(binary.LittleEndian.Uint32(q.buf[at:]))
+	}
 	var b [lenBytes]byte
 	q.get(b[:], at)
 	return int(binary.LittleEndian.Uint32(b[:]))
@@ -173,7 +185,7 @@ func (q *Queue) fit(size int) (count, data, cut int) {
 		}
 		data += n
 		room -= n
-		at = (at + lenBytes + sent + n) % len(q.buf)
+		at = q.wrap(at + lenBytes + sent + n)
 		sent = 0
 	}
 	return count, data, 0
@@ -182,7 +194,7 @@ func (q *Queue) fit(size int) (count, data, cut int) {
 // drop removes the oldest message.
 func (q *Queue) drop() {
 	n := lenBytes + q.length(q.head)
-	q.head = (q.head + n) % len(q.buf)
+	q.head = q.wrap(q.head + n)
 	q.used -= n
 	q.count--
 	q.sent, q.frag = 0, 0

@@ -172,7 +172,9 @@ func (u *UDP) cannotCut(at int, why unix.Errno) bool {
 	switch why {
 	case unix.EMSGSIZE, unix.EINVAL:
 		u.segmentLimit = min(u.segmentLimit, u.tx.segmentSize(at))
-		u.stats.Segmentation = fmt.Sprintf("UDP_SEGMENT, but for packets of %d bytes and more (longer than the interface's MTU)", u.segmentLimit)
+		u.stats.Segmentation = fmt.Sprintf(
+			"UDP_SEGMENT, but for packets of %d bytes and more (longer than the interface's MTU)",
+			u.segmentLimit)
 	case unix.EIO, unix.EOPNOTSUPP:
 		u.segment = false
 		u.stats.Segmentation = "sendmmsg (the interface refuses UDP_SEGMENT: " + why.Error() + ")"

@@ -113,7 +113,8 @@ func (u *UDP) openMulticast() (fd int, err error) {
 		// Without this a socket gets the groups that any socket of the host has joined.
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MULTICAST_ALL, 0)
 		err = unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, unix.IP_ADD_MEMBERSHIP, &unix.IPMreqn{
-			Multiaddr: u.cfg.Group.Unmap().As4(), Address: u.cfg.Address.Unmap().As4(), Ifindex: int32(u.ifindex),
+			Multiaddr: u.cfg.Group.Unmap().As4(), Address: u.cfg.Address.Unmap().As4(),
+			Ifindex: int32(u.ifindex),
 		})
 	} else {
 		err = unix.SetsockoptIPv6Mreq(fd, unix.IPPROTO_IPV6, unix.IPV6_JOIN_GROUP, &unix.IPv6Mreq{

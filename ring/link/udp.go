@@ -99,7 +99,8 @@ func interfaceIndex(cfg Config) (int, error) {
 			}
 		}
 	}
-	return 0, fmt.Errorf("link: no interface has the address %v (is bindnetaddr a network? resolve it first)", cfg.Address)
+	return 0, fmt.Errorf("link: no interface has the address %v; name one that `ip addr` shows",
+		cfg.Address)
 }
 
 // FDs implements Link.

@@ -255,7 +255,8 @@ func (c *Checker) checkSafe(l *life) {
 				continue
 			}
 			if _, ok := o.place[m]; !ok {
-				c.fault(l, "message %v was safe in view %s, but %v never delivered it", m, l.stages[stage].key, who)
+				c.fault(l, "message %v was safe in view %s, but %v never delivered it",
+					m, l.stages[stage].key, who)
 				return
 			}
 		}

@@ -30,7 +30,8 @@ func Describe(data []byte) string {
 		var m wire.Mcast
 		if m, err = wire.ParseMcast(data); err == nil {
 			if m.Recovery {
-				return fmt.Sprintf("mcast ring=%v seq=%d from=%v recovery [%s]", m.Ring, m.Seq, m.From, Describe(m.Payload))
+				return fmt.Sprintf("mcast ring=%v seq=%d from=%v recovery [%s]",
+					m.Ring, m.Seq, m.From, Describe(m.Payload))
 			}
 			return fmt.Sprintf("mcast ring=%v seq=%d from=%v bytes=%d", m.Ring, m.Seq, m.From, len(m.Payload))
 		}
@@ -41,14 +42,16 @@ func Describe(data []byte) string {
 			if j.Leave() {
 				what = "leave"
 			}
-			return fmt.Sprintf("%s from=%v ring_seq=%x proc=%v failed=%v", what, j.From, j.RingSeq, j.Proc, j.Failed)
+			return fmt.Sprintf("%s from=%v ring_seq=%x proc=%v failed=%v",
+				what, j.From, j.RingSeq, j.Proc, j.Failed)
 		}
 	case wire.TypeCommit:
 		var c wire.Commit
 		if err = c.Decode(data); err == nil {
 			s := fmt.Sprintf("commit ring=%v index=%d members=%v", c.Ring, c.Index, c.Members)
 			for i, slot := range c.Slots[:c.Index] {
-				s += fmt.Sprintf(" %v:{%v aru=%d delivered=%d received=%v}", c.Members[i], slot.Ring, slot.Aru, slot.Delivered, slot.Received)
+				s += fmt.Sprintf(" %v:{%v aru=%d delivered=%d received=%v}",
+					c.Members[i], slot.Ring, slot.Aru, slot.Delivered, slot.Received)
 			}
 			return s
 		}

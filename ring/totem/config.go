@@ -47,7 +47,9 @@ type Config struct {
 	MaxMessages int
 
 	// NetMTU is the longest packet, in recovery; in operation packets are one header (45
-	// bytes) shorter, so that recovery can wrap them. 1500.
+	// bytes) shorter, so that recovery can wrap them. 1500. Longer packets than the interface
+	// takes are fragmented and lose UDP_SEGMENT: over IPv6, whose headers are 48 bytes, an MTU
+	// of 1500 wants 1497 or less here.
 	NetMTU int
 }
 
@@ -109,7 +111,7 @@ func (c Config) Validate() error {
 		{"merge", c.Merge, time.Millisecond},
 	} {
 		if t.d < t.min {
-			return fmt.Errorf("totem: %s is %v, must be at least %v (token must be 126ms or more for the derived times)",
+			return fmt.Errorf("totem: %s is %v, must be at least %v (times follow from token, 126ms at the least)",
 				t.name, t.d, t.min)
 		}
 	}

@@ -141,6 +141,9 @@ func (b *Broker) Members(e *Entry, members []MemberID) {
 	if !slices.ContainsFunc(old, left) {
 		return
 	}
+	for _, q := range b.order {
+		q.doubt(e.Index, left)
+	}
 	b.dropOwned(e, func(o Origin) bool { return left(o.Member) })
 	for _, q := range slices.Clone(b.order) {
 		if q.deleted {
@@ -150,13 +153,18 @@ func (b *Broker) Members(e *Entry, members []MemberID) {
 	}
 }
 
-func (b *Broker) forgetMembers(e *Entry, q *Queue, left func(MemberID) bool) {
+// doubt notes that messages of q may have been delivered although nobody knows of it: what a
+// dispatcher had handed out, and to whom, died with it; so did what a member's consumers held
+// that had not reported it to a new one.
+func (q *Queue) doubt(now Index, left func(MemberID) bool) {
+	if left(q.dispatcher) || slices.ContainsFunc(q.waiting, left) {
+		q.suspect = now
+	}
 	q.waiting = slices.DeleteFunc(q.waiting, left)
+}
+
+func (b *Broker) forgetMembers(e *Entry, q *Queue, left func(MemberID) bool) {
 	if left(q.dispatcher) {
-		// What it had handed out, and to whom, died with it.
-		if q.tail > q.head {
-			q.suspect = q.at(q.tail - 1).index
-		}
 		b.elect(q, e.Index)
 	} else if q.dispatcher == b.cfg.Self {
 		b.releasePeers(q, left)

@@ -241,8 +241,8 @@ func (b *Broker) Describe(queue string) string {
 	if q == nil {
 		return "no such queue"
 	}
-	s := fmt.Sprintf("queue %s: %d messages, %d ready, dispatcher %x since %d, waiting for %x, consumers %v",
-		q.name, q.count, q.ready, uint64(q.dispatcher), q.epoch, q.waiting, q.consumers)
+	s := fmt.Sprintf("queue %s: %d messages, %d ready, dispatcher %x since %d, waiting for %x, suspect %d, applied %d, consumers %v",
+		q.name, q.count, q.ready, uint64(q.dispatcher), q.epoch, q.waiting, q.suspect, b.applied, q.consumers)
 	q.each(func(_ uint64, m *slot) bool {
 		if m.state == slotHeld {
 			s += fmt.Sprintf("; %d held by %d", m.index, m.holder)

@@ -297,33 +297,6 @@ func (b *Broker) clientURL(ring netip.Addr) string {
 	return net.JoinHostPort(ip.String(), strconv.Itoa(addr.Port))
 }
 
-// suspect is told by the mesh that a member's end of a connection is closed. If it ran on
-// this host, its process can be looked at, and that is proof.
-func (b *Broker) suspect(m broker.MemberID, refused bool) {
-	node, pid := wire.NodeID(m>>32), uint32(m)
-	proof := refused && b.isLocal(m) && host.Dead(pid)
-	b.engine.tell(message{kind: msgDo, do: func(now time.Duration) {
-		b.engine.ring.machine.Suspect(now, node)
-		if proof {
-			b.engine.node.Dead(now, m)
-		}
-	}})
-}
-
-func (b *Broker) isLocal(m broker.MemberID) bool {
-	s := b.status.Load()
-	if s == nil {
-		return false
-	}
-	for _, x := range s.Members {
-		if x.ID == m {
-			ap, err := netip.ParseAddrPort(x.Mesh)
-			return err == nil && host.Local(ap.Addr())
-		}
-	}
-	return false
-}
-
 func (b *Broker) fail(err error) {
 	select {
 	case b.failed <- err:
@@ -334,7 +307,7 @@ func (b *Broker) fail(err error) {
 // event is told by the engine what happened in the cluster.
 func (b *Broker) event(log *slog.Logger, ev cluster.Event) {
 	s := b.engine.node.Status()
-	b.status.Store(&s)
+	b.mourn(b.status.Swap(&s), &s)
 	if b.mesh != nil {
 		where := map[broker.MemberID]string{}
 		for _, m := range s.Members {

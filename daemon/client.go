@@ -352,7 +352,7 @@ func (c *client) end(err error) {
 func (c *client) discard() {
 	c.out.Reset()
 	c.mu.Lock()
-	c.sess.Output().Reset()
+	c.sess.Drop()
 	c.mu.Unlock()
 	c.qmu.Lock()
 	list := c.queue

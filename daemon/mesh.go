@@ -31,7 +31,7 @@ type mesh struct {
 	log    *slog.Logger
 	listen net.Listener
 	take   func(from broker.MemberID, data []byte)
-	dead   func(m broker.MemberID, refused bool)
+	dead   func(m broker.MemberID)
 
 	mu     sync.Mutex
 	peers  map[broker.MemberID]*meshPeer
@@ -245,7 +245,7 @@ func (p *meshPeer) dial() {
 		if err := p.connect(addr); err == nil {
 			return
 		} else if refused(err) {
-			p.m.dead(p.id, true)
+			p.m.dead(p.id)
 		}
 		t := time.NewTimer(wait)
 		<-t.C
@@ -326,7 +326,7 @@ func (p *meshPeer) send(data []byte) {
 	if len(p.queue) >= maxMeshQueue {
 		p.m.log.Error("a member takes nothing over the mesh; it is cut off", "member", fmt.Sprintf("%x", uint64(p.id)))
 		p.gone = true
-		p.m.dead(p.id, false)
+		p.m.dead(p.id)
 		return
 	}
 	p.queue = append(p.queue, data)
@@ -352,11 +352,28 @@ func (p *meshPeer) read(c net.Conn) {
 		p.dial()
 		return
 	}
-	// The peer dials; this is only the one probe that confirms or refutes the evidence.
-	if probe, err := net.DialTimeout("tcp", addr, meshDial); err == nil {
-		probe.Close()
-	} else if refused(err) {
-		p.m.dead(p.id, true)
+	p.probe(addr)
+}
+
+// probe looks whether a peer that should dial is there, until it has dialled or the evidence
+// is confirmed. One look is not enough: a process that ends closes its sockets one by one,
+// and the one that listens may be the last.
+func (p *meshPeer) probe(addr string) {
+	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		p.mu.Lock()
+		over := p.gone || p.conn != nil
+		p.mu.Unlock()
+		if over {
+			return
+		}
+		if c, err := net.DialTimeout("tcp", addr, meshDial); err == nil {
+			c.Close()
+		} else if refused(err) {
+			p.m.dead(p.id)
+			return
+		}
+		t := time.NewTimer(wait)
+		<-t.C
 	}
 }
 

@@ -1,0 +1,157 @@
+package sim
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/qpidd-cluster/qpidd-cluster/broker"
+	"github.com/qpidd-cluster/qpidd-cluster/cluster"
+)
+
+// check knows what clients were told, and holds the cluster to it.
+type check struct {
+	w     *world
+	acked []string        // publishes acknowledged
+	done  map[string]bool // messages that a consumer has accepted
+	free  map[string]bool // messages that one has released, which does not count as a delivery
+	only  map[broker.QueueID]*sole
+	steps int
+}
+
+// acknowledged: every active member of the view has the message by now.
+func (k *check) acknowledged(m *member, body string) {
+	k.acked = append(k.acked, body)
+	if m.node.State() != cluster.Active {
+		k.w.t.Fatalf("seed %d: member %d acknowledges while %v", k.w.seed, m.slot+1, m.node.State())
+	}
+}
+
+// accepted: a consumer is done with the message. It may come again only as redelivered, if
+// the acceptance was lost with its member.
+func (k *check) accepted(body string) {
+	k.w.logf("%s accepted", body)
+	k.done[body] = true
+}
+
+// released: the message may come again as if it were new.
+func (k *check) released(body string) { k.free[body] = true }
+
+// delivered checks that what was accepted does not come as if it were new, and that a
+// consumer that has always been its queue's only one gets each publisher's messages in order.
+// With others beside it a message may have been on its way to one of them first.
+func (k *check) delivered(c *client, queue broker.QueueID, body string, again bool) {
+	k.w.logf("%d: %s delivered to %d, again %v", c.m.slot+1, body, c.id, again)
+	if k.done[body] && !again {
+		k.w.t.Fatalf("seed %d: %s was accepted and is delivered as if it were new: %s", k.w.seed, body, c.m.node.Broker().Describe(body[:2]))
+	}
+	q := k.only[queue]
+	if q == nil {
+		q = &sole{client: c, last: map[string]int{}}
+		k.only[queue] = q
+	}
+	if q.client != c || q.consumer != c.consumer && q.consumer != 0 {
+		q.client = nil
+		return
+	}
+	q.consumer = c.consumer
+	if again || k.free[body] {
+		return
+	}
+	i := strings.LastIndexByte(body, '/')
+	from := body[:i]
+	number, err := strconv.Atoi(body[i+1:])
+	if err != nil {
+		k.w.t.Fatalf("seed %d: a message was delivered as %q", k.w.seed, body)
+	}
+	if number <= q.last[from] {
+		k.w.t.Fatalf("seed %d: member %d: %s delivered after number %d of the same publisher", k.w.seed, c.m.slot+1, body, q.last[from])
+	}
+	q.last[from] = number
+}
+
+// sole is a queue's consumer as long as it has had no other, and the number it got last of
+// each publisher.
+type sole struct {
+	client   *client
+	consumer broker.ConsumerID
+	last     map[string]int
+}
+
+// step is looked at after everything that happens.
+func (k *check) step() {
+	k.steps++
+	var active []*member
+	for _, m := range k.w.members {
+		if m != nil && m.node.State() == cluster.Active {
+			active = append(active, m)
+		}
+	}
+	type place struct {
+		id    cluster.ID
+		index broker.Index
+	}
+	chains := map[place]*member{}
+	for _, m := range active {
+		i, chain := m.node.Position()
+		p := place{m.node.Status().ID, i}
+		o := chains[p]
+		if o == nil {
+			chains[p] = m
+			continue
+		}
+		if !k.together(m, o) {
+			continue
+		}
+		if _, other := o.node.Position(); other != chain {
+			k.w.t.Fatalf("seed %d: members %d and %d have different histories up to index %d", k.w.seed, o.slot+1, m.slot+1, i)
+		}
+		if k.steps%64 == 0 && m.node.Broker().Hash() != o.node.Broker().Hash() {
+			k.w.t.Fatalf("seed %d: members %d and %d have different states at index %d:\n%s\n%s", k.w.seed, o.slot+1, m.slot+1, i,
+				o.node.Broker().Describe("q0"), m.node.Broker().Describe("q0"))
+		}
+	}
+	if k.steps%8 == 0 {
+		k.holders(active)
+	}
+}
+
+// together tells whether two members are in the same view: one that is cut off and has not
+// noticed may differ by what only it has delivered.
+func (k *check) together(a, b *member) bool {
+	return slices.Equal(a.view, b.view) && slices.Contains(a.view, b.id) && k.w.reaches(a.slot, b.slot)
+}
+
+// holders checks that no two clients of members in one view hold the same message.
+func (k *check) holders(active []*member) {
+	type key struct {
+		queue broker.QueueID
+		index broker.Index
+	}
+	for i, m := range active {
+		held := map[key]*client{}
+		for _, o := range active[i:] {
+			if o != m && !k.together(m, o) {
+				continue
+			}
+			for _, c := range o.clients {
+				for index, h := range c.held {
+					q := key{h.queue, index}
+					if other := held[q]; other != nil {
+						k.w.t.Fatalf("seed %d: %s is held by clients of members %d and %d", k.w.seed, h.body, other.m.slot+1, o.slot+1)
+					}
+					held[q] = c
+				}
+			}
+		}
+	}
+}
+
+// final checks what is left when everything has come to rest and been consumed.
+func (k *check) final(got map[string]bool) {
+	for _, body := range k.acked {
+		if !got[body] && !k.done[body] {
+			k.w.t.Fatalf("seed %d: %s was acknowledged and is lost", k.w.seed, body)
+		}
+	}
+}

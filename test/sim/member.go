@@ -1,0 +1,183 @@
+package sim
+
+import (
+	"slices"
+	"time"
+
+	"github.com/qpidd-cluster/qpidd-cluster/broker"
+	"github.com/qpidd-cluster/qpidd-cluster/cluster"
+	"github.com/qpidd-cluster/qpidd-cluster/journal"
+	"github.com/qpidd-cluster/qpidd-cluster/ring/cpg"
+	"github.com/qpidd-cluster/qpidd-cluster/ring/ringtest"
+	"github.com/qpidd-cluster/qpidd-cluster/ring/totem"
+	"github.com/qpidd-cluster/qpidd-cluster/ring/wire"
+)
+
+// member is one broker: a ring machine and a node, joined as the daemon joins them.
+type member struct {
+	w    *world
+	slot int
+	id   broker.MemberID
+	ring *ringtest.Node
+	node *cluster.Node
+	safe uint64
+	view []broker.MemberID
+
+	clients  []*client
+	lastConn broker.ConnID
+	active   bool // was active once
+}
+
+func memberID(m cpg.Member) broker.MemberID {
+	return broker.MemberID(m.Node)<<32 | broker.MemberID(m.PID)
+}
+
+func memberIDs(list []cpg.Member) (ids []broker.MemberID) {
+	for _, m := range list {
+		ids = append(ids, memberID(m))
+	}
+	return ids
+}
+
+// start starts the member of a slot, with a process id of its own.
+func (w *world) start(slot int) *member {
+	w.pid++
+	m := &member{w: w, slot: slot, id: broker.MemberID(slot+1)<<32 | broker.MemberID(w.pid)}
+	w.members[slot] = m
+	ring, err := ringtest.Start(w.net, cpg.Config{Group: "sim", PID: w.pid, Totem: totem.Config{
+		Node: wire.NodeID(slot + 1), RingSeq: w.ringSeq[slot], MaxMessages: 16, WindowSize: 40, NetMTU: 500,
+		Token: 200 * time.Millisecond, Join: 20 * time.Millisecond, Merge: 50 * time.Millisecond,
+	}}, func(n *ringtest.Node, r *cpg.Ready) { m.take(r) })
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	m.ring = ring
+	var id cluster.ID
+	id[0], id[1] = byte(slot+1), byte(w.pid)
+	m.node = cluster.New(cluster.Config{Self: m.id, ClusterID: id, FormDelay: 150 * time.Millisecond,
+		Grace: 300 * time.Millisecond, Memory: journal.Heap{}, Broker: broker.Config{Shards: 1 + slot%3}}, m)
+	ring.Do()
+	return m
+}
+
+// Multicast and Room make a member its node's group.
+func (m *member) Multicast(parts ...[]byte) error { return m.ring.Machine.Multicast(parts...) }
+
+// Room is what the ring's queue still takes.
+func (m *member) Room() int { return m.ring.Machine.Room() }
+
+// take hands what the ring delivers to the node.
+func (m *member) take(r *cpg.Ready) {
+	if m.node == nil {
+		return
+	}
+	now := m.w.net.Now()
+	for i := range r.Events {
+		ev := &r.Events[i]
+		if ev.Message {
+			m.node.Message(now, ev.Number, memberID(ev.From), ev.Parts)
+			continue
+		}
+		v := &cluster.View{RingRep: uint32(ev.View.Ring.Rep), RingSeq: ev.View.Ring.Seq,
+			Members: memberIDs(ev.View.Members), Came: memberIDs(ev.View.Transitional)}
+		for _, l := range ev.View.Left {
+			if l.Clean() {
+				v.LeftCleanly = append(v.LeftCleanly, memberID(l.Member))
+			}
+		}
+		m.view = v.Members
+		m.w.mesh.members(m.id, m.view)
+		m.node.View(now, v)
+	}
+	m.safe = r.Safe
+	m.settle()
+}
+
+// settle is what the daemon's engine does after each round.
+func (m *member) settle() {
+	now := m.w.net.Now()
+	if next := m.node.Next(); next != 0 && now >= next {
+		m.node.Tick(now)
+	}
+	for m.node.Flush(now) {
+	}
+	m.node.Safe(m.safe)
+	r := m.node.Ready()
+	for _, a := range r.Answers {
+		if c := m.client(a.Conn); c != nil {
+			c.take(a.List)
+			continue
+		}
+		for i := range a.List {
+			if a.List[i].Pin != nil {
+				a.List[i].Pin.Unpin()
+			}
+		}
+	}
+	for _, x := range r.Mesh {
+		m.w.mesh.send(m.id, x.To, x.Data)
+	}
+	for _, ev := range r.Events {
+		m.w.logf("%d: event %d from %x %s", m.slot+1, ev.Kind, uint64(ev.Member), ev.Text)
+		if ev.Kind == cluster.EventJoined {
+			m.active = true
+		}
+		if ev.Kind == cluster.EventFatal {
+			m.w.t.Fatalf("seed %d: member %d: %s", m.w.seed, m.slot+1, ev.Text)
+		}
+	}
+	drop := r.Drop != ""
+	m.node.Done()
+	if drop {
+		m.dropClients()
+	}
+	if next := m.node.Next(); next != 0 {
+		m.w.wake(m, next)
+	}
+}
+
+// touch lets what was said to the node take effect, and what it multicasts leave.
+func (m *member) touch() {
+	m.settle()
+	m.ring.Do()
+}
+
+func (m *member) client(id broker.ConnID) *client {
+	for _, c := range m.clients {
+		if c.id == id {
+			return c
+		}
+	}
+	return nil
+}
+
+func (m *member) connect() *client {
+	m.lastConn++
+	c := &client{m: m, id: m.lastConn, held: map[broker.Index]hold{}, sent: map[uint64]string{}}
+	m.clients = append(m.clients, c)
+	m.node.Connect(c.id)
+	return c
+}
+
+func (m *member) dropClients() {
+	for _, c := range slices.Clone(m.clients) {
+		c.close()
+	}
+}
+
+// crash ends the member as kill -9 does. Those that can reach it see its mesh connection
+// close.
+func (w *world) crash(m *member) {
+	w.logf("crash %d", m.slot+1)
+	w.ringSeq[m.slot] = m.ring.Config.Totem.RingSeq
+	m.ring.Crash()
+	w.members[m.slot] = nil
+	w.mesh.members(m.id, nil)
+	for _, o := range w.members {
+		if o != nil && w.reaches(o.slot, m.slot) && w.net.Rand.IntN(4) > 0 {
+			o.ring.Machine.Suspect(w.net.Now(), wire.NodeID(m.slot+1))
+			o.node.Dead(w.net.Now(), m.id)
+			o.touch()
+		}
+	}
+}

@@ -237,12 +237,12 @@ func (b *Broker) handOver(q *Queue, m MemberID, i Index) {
 	var held []Index
 	q.each(func(_ uint64, s *slot) bool {
 		if s.state == slotHeld && s.holder.local() {
-			if !s.leaving {
+			if s.leaving == staying {
 				held = append(held, s.index)
 			}
 			return true
 		}
-		s.state, s.holder, s.leaving = slotReady, holderNone, false
+		s.state, s.holder, s.leaving = slotReady, holderNone, staying
 		q.ready++
 		q.readyBytes += int64(s.ref.Length)
 		return true

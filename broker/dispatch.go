@@ -73,6 +73,7 @@ type local struct {
 	handle      holder
 	limit, sent uint64
 	held        int
+	releasing   int    // of those, messages on their way back to their places
 	drain       uint64 // number of its drain + 1, if it waits for one
 	pos         uint64 // where a browser stands
 	browse, settled,
@@ -87,10 +88,11 @@ const (
 )
 
 func (l *local) room() uint64 {
-	if l.gone || l.browse || l.port.Blocked || l.sent >= l.limit {
+	taken := l.sent + uint64(l.releasing)
+	if l.gone || l.browse || l.port.Blocked || taken >= l.limit {
 		return 0
 	}
-	return l.limit - l.sent
+	return l.limit - taken
 }
 
 // firstReady is the first message that nobody holds.
@@ -118,6 +120,9 @@ func (q *Queue) unhold(m *slot) {
 	for _, l := range q.locals {
 		if l.handle == m.holder {
 			l.held--
+			if m.leaving == goingBack {
+				l.releasing--
+			}
 			q.dropGone(l)
 			return
 		}
@@ -213,7 +218,7 @@ func (s *shard) give(now time.Duration, q *Queue, l *local, m *slot) {
 	l.held++
 	s.deliver(now, q, l, m)
 	if l.settled {
-		m.leaving = true
+		m.leaving = goingAway
 		s.out.done = append(s.out.done, Done{Queue: q.id, Index: m.index})
 	}
 }

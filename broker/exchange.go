@@ -84,11 +84,12 @@ func (x *exchange) remove(gone func(*binding) bool) bool {
 
 // router finds the queues that a message goes to.
 type router struct {
-	headers HeaderFunc
-	pass    uint64 // number of the message: queues and exchanges remember it as seen
-	found   []*Queue
-	words   [][]byte
-	hits    []*binding
+	headers   HeaderFunc
+	exchanges map[string]*exchange
+	pass      uint64 // number of the message: queues and exchanges remember it as seen
+	found     []*Queue
+	words     [][]byte
+	hits      []*binding
 }
 
 // HeaderFunc reads one application header of a message in its protocol's encoding.
@@ -98,51 +99,48 @@ type HeaderFunc func(f Format, props []byte, name string) (Value, bool)
 func (r *router) route(x *exchange, p *Publish, exchanges map[string]*exchange) {
 	r.pass++
 	r.found = r.found[:0]
+	r.exchanges = exchanges
 	r.visit(x, p)
-	// An alternate exchange gets what its exchange could not route; it may have one too.
-	for hops := 0; len(r.found) == 0 && x.options.AlternateExchange != "" && hops < maxAlternates; hops++ {
-		next := exchanges[x.options.AlternateExchange]
-		if next == nil || next.seen == r.pass {
-			return
-		}
-		x = next
-		r.visit(x, p)
-	}
 }
 
-// maxAlternates bounds a chain of alternate exchanges.
-const maxAlternates = 32
-
+// visit routes p by x's bindings; if none of them takes it, by x's alternate exchange.
 func (r *router) visit(x *exchange, p *Publish) {
 	if x.seen == r.pass {
 		return
 	}
 	x.seen = r.pass
+	matched := false
 	switch x.options.Type {
 	case Direct:
-		r.take(x.direct[string(p.Key)], p)
+		matched = r.take(x.direct[string(p.Key)], p)
 	case Fanout:
-		r.take(x.bindings, p)
+		matched = r.take(x.bindings, p)
 	case Topic:
 		r.words = splitWords(r.words[:0], p.Key)
 		from := len(r.hits)
 		r.hits = x.topic.match(r.words, r.hits)
-		hits := r.hits[from:]
-		r.take(hits, p)
+		matched = r.take(r.hits[from:], p)
 		r.hits = r.hits[:from]
 	case Headers:
 		for _, b := range x.bindings {
 			if r.matches(b, p) {
+				matched = true
 				r.reach(b, p)
 			}
 		}
 	}
+	if !matched && x.options.AlternateExchange != "" {
+		if y := r.exchanges[x.options.AlternateExchange]; y != nil {
+			r.visit(y, p)
+		}
+	}
 }
 
-func (r *router) take(list []*binding, p *Publish) {
+func (r *router) take(list []*binding, p *Publish) bool {
 	for _, b := range list {
 		r.reach(b, p)
 	}
+	return len(list) > 0
 }
 
 func (r *router) reach(b *binding, p *Publish) {

@@ -27,8 +27,8 @@ func (b *Broker) Disconnect(conn ConnID) {
 			continue
 		}
 		l.q.each(func(_ uint64, s *slot) bool {
-			if s.state == slotHeld && s.holder == l.handle && !s.leaving {
-				s.leaving = true
+			if s.state == slotHeld && s.holder == l.handle && s.leaving == staying {
+				s.leaving = goingAway
 				done = append(done, Done{Queue: l.q.id, Index: s.index})
 			}
 			return true
@@ -138,15 +138,17 @@ func (b *Broker) SettleHold(p *Port, now time.Duration, r *Request) {
 		return
 	}
 	m := q.at(pos)
-	if m.state != slotHeld || m.holder != l.handle || m.leaving {
+	if m.state != slotHeld || m.holder != l.handle || m.leaving != staying {
 		return
 	}
-	m.leaving = true
+	m.leaving = goingAway
 	done := Done{Queue: q.id, Index: r.Index}
 	switch r.Outcome {
 	case Accepted:
 		q.shard.out.done = append(q.shard.out.done, done)
 	case Released, Requeued:
+		m.leaving = goingBack
+		l.releasing++
 		q.shard.out.entries = appendRelease(q.shard.out.entries, []Done{done}, r.Outcome == Requeued)
 	case Rejected:
 		q.shard.proposeRemoval(now, q, m, reasonRejected)

@@ -42,8 +42,17 @@ type slot struct {
 	holder     holder // who has it, as far as this member knows
 	deliveries uint16 // failed ones
 	state      slotState
-	leaving    bool // the end of this member's hold is proposed already
+	leaving    leaving
 }
+
+// leaving tells whether this member has proposed the end of its consumer's hold already.
+type leaving uint8
+
+const (
+	staying   leaving = iota
+	goingAway         // from the queue
+	goingBack         // to its place: its consumer gets nothing else for it meanwhile
+)
 
 // chunkSlots is how many slots are allocated at a time: 20 KiB.
 const chunkSlots = 512

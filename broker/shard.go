@@ -199,7 +199,7 @@ func (s *shard) release(q *Queue, pos uint64, counted bool) {
 		m.deliveries++
 	}
 	if m.state == slotHeld {
-		m.state, m.holder, m.leaving = slotReady, holderNone, false
+		m.state, m.holder, m.leaving = slotReady, holderNone, staying
 		q.ready++
 		q.readyBytes += int64(m.ref.Length)
 	}

@@ -34,6 +34,7 @@ type clusterOptions struct {
 	Binary   string
 	Dir      string
 	Output   string
+	Profile  string
 	AckEvery int
 }
 
@@ -56,7 +57,7 @@ func clusterCommand() *cobra.Command {
 	o := clusterOptions{
 		Systems: []string{qpidd, rabbitmq, natsName}, Rounds: 3, Duration: 5 * time.Second,
 		WarmUp: 2 * time.Second, Rate: 200, Binary: "bin/qpidd", Dir: "/dev/shm",
-		Output: "perf/results/cluster.json", AckEvery: load.Defaults().AckEvery,
+		Output: "perf/results/cluster.json", Profile: "perf/results/cluster-profile.txt", AckEvery: load.Defaults().AckEvery,
 	}
 	c := &cobra.Command{
 		Use:   "cluster",
@@ -74,6 +75,7 @@ func clusterCommand() *cobra.Command {
 	f.StringVar(&o.Binary, "qpidd", o.Binary, "the broker of this tree")
 	f.StringVar(&o.Dir, "dir", o.Dir, "where all keep their files; in memory, so that no disk is measured")
 	f.StringVar(&o.Output, "output", o.Output, "where the results go; empty is nowhere")
+	f.StringVar(&o.Profile, "profile", o.Profile, "where a profile of our brokers goes, taken afterwards; empty is none")
 	return c
 }
 
@@ -85,18 +87,24 @@ type system struct {
 	idle     float64 // cores used while nobody talks to it
 }
 
-func (o *clusterOptions) run(ctx context.Context) (err error) {
-	dir, err := os.MkdirTemp(o.Dir, "qpid-bench-")
-	if err != nil {
-		return err
-	}
-	defer func() {
+func (o *clusterOptions) run(ctx context.Context) error {
+	return inDirectory(o.Dir, func(dir string) error {
+		res, err := o.compare(ctx, dir)
 		if err != nil {
-			fmt.Fprintf(os.Stderr, "logs are left in %s\n", dir)
-			return
+			return err
 		}
-		err = os.RemoveAll(dir)
-	}()
+		res.print(os.Stdout)
+		if o.Output == "" {
+			return nil
+		}
+		if err := keep(o.Output, res); err != nil || o.Profile == "" {
+			return err
+		}
+		return o.profile(ctx, filepath.Join(dir, "profile"))
+	})
+}
+
+func (o *clusterOptions) compare(ctx context.Context, dir string) (res *results, err error) {
 	var systems []*system
 	defer func() {
 		for _, s := range systems {
@@ -107,23 +115,18 @@ func (o *clusterOptions) run(ctx context.Context) (err error) {
 		fmt.Fprintf(os.Stderr, "starting %s\n", name)
 		s, err := o.start(ctx, dir, name)
 		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		systems = append(systems, s)
 	}
 	if err := measureIdle(ctx, systems); err != nil {
-		return err
+		return nil, err
 	}
 	runs, err := o.measure(ctx, systems)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	res := o.results(systems, runs)
-	res.print(os.Stdout)
-	if o.Output == "" {
-		return nil
-	}
-	return res.write(o.Output)
+	return o.results(systems, runs), nil
 }
 
 func (o *clusterOptions) start(ctx context.Context, dir, name string) (*system, error) {
@@ -155,24 +158,23 @@ func (o *clusterOptions) start(ctx context.Context, dir, name string) (*system, 
 const idleTime = 3 * time.Second
 
 func measureIdle(ctx context.Context, systems []*system) error {
-	before := make([]time.Duration, len(systems))
+	before := make([]peers.Node, len(systems))
 	for i, s := range systems {
-		var err error
-		if before[i], err = s.cluster.CPU(); err != nil {
-			return err
-		}
-	}
-	select {
-	case <-time.After(idleTime):
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	for i, s := range systems {
-		after, err := s.cluster.CPU()
+		nodes, err := s.cluster.Nodes()
 		if err != nil {
 			return err
 		}
-		s.idle = (after - before[i]).Seconds() / idleTime.Seconds()
+		before[i] = peers.Total(nodes)
+	}
+	if err := pause(ctx, idleTime); err != nil {
+		return err
+	}
+	for i, s := range systems {
+		nodes, err := s.cluster.Nodes()
+		if err != nil {
+			return err
+		}
+		s.idle = (peers.Total(nodes).CPU - before[i].CPU).Seconds() / idleTime.Seconds()
 	}
 	return nil
 }
@@ -185,7 +187,15 @@ type measured struct {
 	// CPU is what the cluster used for each message, warm-up and end included.
 	CPU         float64      `json:"cluster_cpu_us_per_message"`
 	MemoryBytes int64        `json:"cluster_memory_bytes"`
+	Nodes       []nodeUse    `json:"nodes"`
 	Load        *load.Report `json:"load"`
+}
+
+// nodeUse is what one node used: the first is the producer's, the second the consumer's.
+type nodeUse struct {
+	Name        string  `json:"name"`
+	CPU         float64 `json:"cpu_us_per_message"`
+	MemoryBytes int64   `json:"memory_bytes"`
 }
 
 // throughput is the rate at which messages went through: in and out again.
@@ -221,7 +231,7 @@ func (o *clusterOptions) one(ctx context.Context, s *system, c cell, round int) 
 	// RabbitMQ puts a queue's leader where it was declared, and is faster with it there.
 	l.DeclareURL = urls[0]
 	l.Size, l.Rate, l.Duration, l.WarmUp, l.AckEvery = c.Size, c.Rate, o.Duration, o.WarmUp, o.AckEvery
-	before, err := s.cluster.CPU()
+	before, err := s.cluster.Nodes()
 	if err != nil {
 		return m, err
 	}
@@ -229,14 +239,18 @@ func (o *clusterOptions) one(ctx context.Context, s *system, c cell, round int) 
 	if err != nil {
 		return m, err
 	}
-	after, err := s.cluster.CPU()
-	if err != nil {
-		return m, err
-	}
-	memory, err := s.cluster.Memory()
-	if r.Confirmed > 0 {
-		m.CPU = float64((after - before).Microseconds()) / float64(r.Confirmed)
-	}
-	m.System, m.Cell, m.Round, m.MemoryBytes, m.Load = s.name, c.Name, round+1, memory, r
+	after, err := s.cluster.Nodes()
+	m.System, m.Cell, m.Round, m.Load = s.name, c.Name, round+1, r
+	m.use(before, after)
 	return m, err
+}
+
+func (m *measured) use(before, after []peers.Node) {
+	each := float64(max(m.Load.Confirmed, 1))
+	for i := range after {
+		n := nodeUse{after[i].Name, float64((after[i].CPU - before[i].CPU).Microseconds()) / each, after[i].MemoryBytes}
+		m.Nodes = append(m.Nodes, n)
+		m.CPU += n.CPU
+		m.MemoryBytes += n.MemoryBytes
+	}
 }

@@ -1,38 +1,18 @@
 package main
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"runtime"
 	"slices"
-	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
-// results are what is kept of a benchmark: enough to judge it, and to run it again.
+// results are what is kept of a comparison of systems.
 type results struct {
-	Machine machine    `json:"machine"`
-	Commit  string     `json:"commit"`
-	How     string     `json:"how"`
+	record
 	Systems []about    `json:"systems"`
 	Cells   []cell     `json:"cells"`
 	Medians []median   `json:"medians"`
-	Targets []target   `json:"targets"`
 	Runs    []measured `json:"runs"`
-}
-
-type machine struct {
-	CPU         string `json:"cpu"`
-	Cores       int    `json:"cores"`
-	MemoryBytes uint64 `json:"memory_bytes"`
-	Kernel      string `json:"kernel"`
-	Go          string `json:"go"`
 }
 
 type about struct {
@@ -56,21 +36,13 @@ type median struct {
 	Wrong      uint64  `json:"lost_duplicated_reordered"`
 }
 
-// target is what is asked of this broker, as a ratio to the others in the same run.
-type target struct {
-	Name   string  `json:"name"`
-	Figure float64 `json:"figure"`
-	Want   string  `json:"want"`
-	Met    bool    `json:"met"`
-}
-
 func (o *clusterOptions) results(systems []*system, runs []measured) *results {
 	r := &results{
-		Machine: thisMachine(), Commit: commit(), Cells: o.cells(), Runs: runs,
-		How: fmt.Sprintf("three nodes of each on one host over loopback, all up at once, files in %s; one producer with"+
-			" 256 unconfirmed on one member, one consumer on another that acknowledges every %d; load generator on the same"+
-			" host; medians of %d rounds of %v", o.Dir, o.AckEvery, o.Rounds, o.Duration),
+		record: newRecord(o.Binary), Cells: o.cells(), Runs: runs,
 	}
+	r.How = fmt.Sprintf("three nodes of each on one host over loopback, all up at once, files in %s; one producer with"+
+		" 256 unconfirmed on one member, one consumer on another that acknowledges every %d; load generator on the same"+
+		" host; medians of %d rounds of %v", o.Dir, o.AckEvery, o.Rounds, o.Duration)
 	for _, s := range systems {
 		r.Systems = append(r.Systems, about{s.name, s.cluster.Name(), s.cluster.Settings(), s.idle})
 		for _, c := range r.Cells {
@@ -179,7 +151,7 @@ func (r *results) latency(name string, ours *median, of func(*median) float64) {
 }
 
 func (r *results) print(w io.Writer) {
-	fmt.Fprintf(w, "%s, %d cores, Linux %s, commit %s\n\n", r.Machine.CPU, r.Machine.Cores, r.Machine.Kernel, r.Commit)
+	r.printMachine(w)
 	fmt.Fprintf(w, "%-20s%-10s%10s%12s%12s%12s%12s%10s%10s%7s\n", "", "", "per s",
 		"conf p50", "conf p99", "e2e p50", "e2e p99", "CPU us", "load us", "wrong")
 	for _, c := range r.Cells {
@@ -194,52 +166,5 @@ func (r *results) print(w io.Writer) {
 		fmt.Fprintf(w, "%-10s %s; %s; idle %.2f cores\n", s.Name, s.Version, s.Settings, s.IdleCores)
 	}
 	fmt.Fprintln(w)
-	for _, t := range r.Targets {
-		word := "missed"
-		if t.Met {
-			word = "met"
-		}
-		fmt.Fprintf(w, "%-6s %-50s %8.2f, wanted %s\n", word, t.Name, t.Figure, t.Want)
-	}
-}
-
-func (r *results) write(path string) error {
-	b, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	return os.WriteFile(path, append(b, '\n'), 0o644)
-}
-
-func thisMachine() (m machine) {
-	m.Cores, m.Go = runtime.NumCPU(), runtime.Version()
-	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {
-		for line := range strings.Lines(string(b)) {
-			if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
-				m.CPU = strings.TrimSpace(value)
-				break
-			}
-		}
-	}
-	var name unix.Utsname
-	if unix.Uname(&name) == nil {
-		m.Kernel = string(bytes.TrimRight(name.Release[:], "\x00"))
-	}
-	var info unix.Sysinfo_t
-	if unix.Sysinfo(&info) == nil {
-		m.MemoryBytes = info.Totalram * uint64(info.Unit)
-	}
-	return m
-}
-
-// commit is the tree's, with a mark if what is built from it was changed.
-func commit() string {
-	out, err := exec.Command("git", "describe", "--always", "--dirty", "--abbrev=12").Output()
-	if err != nil {
-		return "unknown"
-	}
-	return strings.TrimSpace(string(out))
+	r.printTargets(w)
 }

@@ -7,12 +7,18 @@ import (
 
 // consume is one consumer, over as many connections as it takes.
 func (r *run) consume(ctx context.Context, i int, ready chan<- error) error {
-	hist := newHistogram()
+	hist, pauses := newHistogram(), gaps{most: r.Gaps}
 	defer func() {
 		r.mu.Lock()
 		r.consumeHist.Merge(hist)
+		r.consumeGaps.merge(&pauses)
 		r.mu.Unlock()
 	}()
+	select {
+	case <-r.backlog:
+	case <-ctx.Done():
+		return nil
+	}
 	last := make([]uint64, r.Producers) // highest number seen + 1
 	handle := func(body []byte) {
 		s, ok := readStamp(body, r.id)
@@ -22,6 +28,7 @@ func (r *run) consume(ctx context.Context, i int, ready chan<- error) error {
 		now := time.Since(r.start)
 		r.lastSeen.Store(int64(now))
 		r.consumed.Add(1)
+		pauses.see(now)
 		if !r.tallies[s.producer].consume(s.number) {
 			return
 		}

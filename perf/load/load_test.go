@@ -64,11 +64,7 @@ func runFake(t *testing.T, f *fake, o Options) *Report {
 	if err := o.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	r := &run{
-		Options: o, driver: f, id: newRunID(), tallies: make([]tally, o.Producers),
-		warm: o.WarmUp, end: o.WarmUp + o.Duration, confirmHist: newHistogram(), consumeHist: newHistogram(),
-	}
-	p, err := r.run(t.Context())
+	p, err := newRun(o, f).run(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +116,7 @@ func TestClosedLoop(t *testing.T) {
 // messages that were due meanwhile.
 func TestStallIsCharged(t *testing.T) {
 	o := Defaults()
-	o.Rate, o.WarmUp, o.Duration = 1000, 0, 300*time.Millisecond
+	o.Rate, o.WarmUp, o.Duration, o.Gaps = 1000, 0, 300*time.Millisecond, 3
 	p := runFake(t, &fake{
 		mangle: func(n int) (int, bool) {
 			if n == 50 {
@@ -132,6 +128,37 @@ func TestStallIsCharged(t *testing.T) {
 	}, o)
 	if p.EndToEnd.P90 < 50_000 || p.EndToEnd.P50 > 50_000 {
 		t.Errorf("p50 %d, p90 %d us", p.EndToEnd.P50, p.EndToEnd.P90)
+	}
+	for _, list := range [][]Gap{p.ConfirmGaps, p.DeliveryGaps} {
+		if len(list) != 3 || list[0].Length < 90*time.Millisecond || list[1].Length > list[0].Length ||
+			list[0].At > 70*time.Millisecond || list[0].End() < 140*time.Millisecond {
+			t.Errorf("gaps %v", list)
+		}
+	}
+}
+
+// TestBacklog has consumers wait until a number of messages is there.
+func TestBacklog(t *testing.T) {
+	o := Defaults()
+	o.Count, o.WarmUp, o.Duration = 1001, 0, time.Minute
+	o.ProducerURLs, o.ConsumerURLs = []string{"x"}, []string{"x"}
+	f := &fake{
+		mangle: func(int) (int, bool) { return 1, true },
+		swap:   func(int) bool { return false },
+	}
+	waiting := 0
+	o.Backlog = func(context.Context) error {
+		waiting = len(f.queue)
+		return nil
+	}
+	p := runFake(t, f, o)
+	if waiting != 1001 || p.Sent != 1001 || p.Consumed != 1001 || p.Lost != 0 || p.DrainedPerSecond == 0 || p.ConfirmedPerSecond == 0 {
+		t.Errorf("%d waited, %+v", waiting, p)
+	}
+	o.Backlog = func(context.Context) error { return errBroken }
+	f.queue = make(chan []byte, 1<<16)
+	if _, err := newRun(o, f).run(t.Context()); !errors.Is(err, errBroken) {
+		t.Errorf("%v", err)
 	}
 }
 
@@ -146,11 +173,7 @@ func (*broken) producer(context.Context, string, *Options) (producer, error) { r
 func TestNoConnectionIsAnError(t *testing.T) {
 	o := Defaults()
 	o.ProducerURLs, o.ConsumerURLs = []string{"x"}, []string{"x"}
-	r := &run{
-		Options: o, driver: &broken{}, id: newRunID(), tallies: make([]tally, 1),
-		end: time.Second, confirmHist: newHistogram(), consumeHist: newHistogram(),
-	}
-	if _, err := r.run(t.Context()); !errors.Is(err, errBroken) {
+	if _, err := newRun(o, &broken{}).run(t.Context()); !errors.Is(err, errBroken) {
 		t.Errorf("%v", err)
 	}
 }

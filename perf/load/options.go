@@ -1,6 +1,7 @@
 package load
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
@@ -21,6 +22,7 @@ const (
 	minPayloadBytes = 32
 	maxPayloadBytes = 64 << 20
 	maxEnds         = 1024 // producers, and consumers
+	maxGaps         = 1024
 )
 
 // Options are what to do.
@@ -43,12 +45,21 @@ type Options struct {
 	Prefetch  int     // most unsettled messages of a consumer
 	AckEvery  int     // settle so many at once, where the protocol can
 
+	Count    uint64        // messages of all producers, after which they end; 0 is until the time is over
 	WarmUp   time.Duration // not measured
 	Duration time.Duration // measured
 	Drain    time.Duration // how long consumers may stay silent after the last message was sent
 
 	// Reconnect goes on with the next URL when a connection fails; else the run does.
 	Reconnect bool
+	// Gaps is how many of the longest times between confirmations, and between deliveries, are
+	// reported.
+	Gaps int
+	// Started is called when the clock starts, if not nil.
+	Started func()
+	// Backlog, if not nil, is called when all that was sent is confirmed. Consumers connect only
+	// after it has returned.
+	Backlog func(ctx context.Context) error
 	// Progress is called each second, if not nil.
 	Progress func(Progress)
 }
@@ -99,6 +110,10 @@ func (o *Options) Validate() error {
 	case o.InFlight < 1 || o.Prefetch < 1 || o.AckEvery < 1 || o.AckEvery > o.Prefetch:
 		return fmt.Errorf("in flight %d, prefetch %d, ack every %d: from 1, and no more acknowledged at once than prefetched",
 			o.InFlight, o.Prefetch, o.AckEvery)
+	case o.Count > 0 && o.Count < uint64(o.Producers):
+		return fmt.Errorf("%d messages are too few for %d producers", o.Count, o.Producers)
+	case o.Gaps < 0 || o.Gaps > maxGaps:
+		return fmt.Errorf("%d gaps: 0 to %d", o.Gaps, maxGaps)
 	case o.Rate < 0 || o.Duration <= 0 || o.WarmUp < 0:
 		return errors.New("rate, duration and warm-up cannot be negative, and duration not zero")
 	}

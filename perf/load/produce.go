@@ -17,17 +17,24 @@ type underWay struct {
 	ticket ticket
 }
 
+// confirmed is when one producer's messages were confirmed.
+type confirmed struct {
+	hist *hdrhistogram.Histogram
+	gaps gaps
+}
+
 // produce is one producer, over as many connections as it takes.
 func (r *run) produce(ctx context.Context, i int) error {
-	hist := newHistogram()
+	at := &confirmed{hist: newHistogram(), gaps: gaps{most: r.Gaps}}
 	defer func() {
 		r.mu.Lock()
-		r.confirmHist.Merge(hist)
+		r.confirmHist.Merge(at.hist)
+		r.confirmGaps.merge(&at.gaps)
 		r.mu.Unlock()
 	}()
 	next := uint64(0)
 	for url := i; ; url++ {
-		err := r.produceOn(ctx, i, r.ProducerURLs[url%len(r.ProducerURLs)], &next, hist)
+		err := r.produceOn(ctx, i, r.ProducerURLs[url%len(r.ProducerURLs)], &next, at)
 		if err == nil || ctx.Err() != nil {
 			return nil
 		}
@@ -42,7 +49,7 @@ func (r *run) produce(ctx context.Context, i int) error {
 }
 
 // produceOn sends until the end of the run, and waits for the last confirmation.
-func (r *run) produceOn(ctx context.Context, i int, url string, next *uint64, hist *hdrhistogram.Histogram) error {
+func (r *run) produceOn(ctx context.Context, i int, url string, next *uint64, at *confirmed) error {
 	p, err := r.driver.producer(ctx, url, &r.Options)
 	if err != nil {
 		return err
@@ -54,7 +61,7 @@ func (r *run) produceOn(ctx context.Context, i int, url string, next *uint64, hi
 	slots := make(chan struct{}, r.InFlight) // full when as many are under way as may be
 	done := make(chan error, 1)
 	go func() {
-		err := r.confirm(ctx, i, pending, slots, hist)
+		err := r.confirm(ctx, i, pending, slots, at)
 		if err != nil {
 			cancel(err)
 		}
@@ -77,6 +84,10 @@ func (r *run) send(
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 	}
+	last := ^uint64(0)
+	if r.Count > 0 {
+		last = (r.Count + uint64(r.Producers) - 1 - uint64(i)) / uint64(r.Producers)
+	}
 	body := make([]byte, r.Size)
 	offset := interval * time.Duration(i) / time.Duration(max(r.Producers, 1))
 	for {
@@ -92,7 +103,7 @@ func (r *run) send(
 		if interval == 0 {
 			due = time.Since(r.start)
 		}
-		if due >= r.end || ctx.Err() != nil {
+		if due >= r.end || *next == last || ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 		s := stamp{producer: uint32(i), number: *next, due: int64(due)}
@@ -109,7 +120,7 @@ func (r *run) send(
 
 // confirm waits for the confirmations of one connection, in order.
 func (r *run) confirm(
-	ctx context.Context, i int, pending <-chan underWay, slots <-chan struct{}, hist *hdrhistogram.Histogram,
+	ctx context.Context, i int, pending <-chan underWay, slots <-chan struct{}, at *confirmed,
 ) error {
 	for m := range pending {
 		ok, err := m.ticket.wait(ctx)
@@ -123,8 +134,10 @@ func (r *run) confirm(
 		}
 		r.confirmed.Add(1)
 		r.tallies[i].confirm(m.number)
+		now := time.Since(r.start)
+		at.gaps.see(now)
 		if r.measured(m.due) {
-			record(hist, time.Since(r.start)-time.Duration(m.due))
+			record(at.hist, now-time.Duration(m.due))
 		}
 	}
 	return nil

@@ -23,6 +23,13 @@ type Report struct {
 	Confirm  Latency `json:"confirm_latency_us"`
 	EndToEnd Latency `json:"end_to_end_latency_us"`
 
+	// The longest times between two of one producer, and of one consumer.
+	ConfirmGaps  []Gap `json:"confirm_gaps,omitempty"`
+	DeliveryGaps []Gap `json:"delivery_gaps,omitempty"`
+
+	// DrainedPerSecond is the rate at which a backlog was consumed.
+	DrainedPerSecond float64 `json:"drained_per_s,omitempty"`
+
 	Sent       uint64 `json:"sent"`
 	Confirmed  uint64 `json:"confirmed"`
 	Refused    uint64 `json:"refused"`
@@ -64,6 +71,10 @@ func (r *run) report(interrupted bool) *Report {
 		InFlight: r.InFlight, Interrupted: interrupted, Confirm: latencyOf(r.confirmHist), EndToEnd: latencyOf(r.consumeHist),
 		Sent: r.sent.Load(), Confirmed: r.confirmed.Load(), Refused: r.refused.Load(),
 		Consumed: r.consumed.Load(), Reordered: r.reordered.Load(), Failures: r.failures.Load(),
+		ConfirmGaps: r.confirmGaps.list, DeliveryGaps: r.consumeGaps.list,
+	}
+	if seconds := r.drained.Seconds(); seconds > 0 {
+		p.DrainedPerSecond = float64(p.Consumed) / seconds
 	}
 	if seconds := (r.endAt - r.warmAt).Seconds(); seconds > 0 {
 		p.Seconds = seconds

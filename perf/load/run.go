@@ -36,7 +36,12 @@ type run struct {
 	failures  atomic.Uint64
 	lastSeen  atomic.Int64 // when a consumer last got something
 
+	backlog chan struct{} // closed when consumers may connect
+	drained time.Duration // how long they took for what was there
+
 	mu            sync.Mutex
+	confirmGaps   gaps
+	consumeGaps   gaps
 	confirmHist   *hdrhistogram.Histogram
 	consumeHist   *hdrhistogram.Histogram
 	warmConfirmed uint64
@@ -87,11 +92,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	r := &run{
-		Options: o, driver: driverOf(o.Protocol), id: newRunID(), tallies: make([]tally, o.Producers),
-		warm: o.WarmUp, end: o.WarmUp + o.Duration,
-		confirmHist: newHistogram(), consumeHist: newHistogram(),
-	}
+	r := newRun(o, driverOf(o.Protocol))
 	if o.Declare {
 		url := o.DeclareURL
 		if url == "" {
@@ -107,6 +108,15 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		}()
 	}
 	return r.run(ctx)
+}
+
+func newRun(o Options, d driver) *run {
+	return &run{
+		Options: o, driver: d, id: newRunID(), tallies: make([]tally, o.Producers),
+		warm: o.WarmUp, end: o.WarmUp + o.Duration, backlog: make(chan struct{}),
+		confirmGaps: gaps{most: o.Gaps}, consumeGaps: gaps{most: o.Gaps},
+		confirmHist: newHistogram(), consumeHist: newHistogram(),
+	}
 }
 
 func driverOf(protocol string) driver {
@@ -130,19 +140,19 @@ func (r *run) run(ctx context.Context) (*Report, error) {
 	for i := range r.Consumers {
 		consumers.Go(func() { r.fail(cancel, r.consume(consumeCtx, i, ready)) })
 	}
-	for range r.Consumers {
-		select {
-		case <-ready:
-		case <-ctx.Done():
+	if r.Backlog == nil {
+		close(r.backlog)
+		if err := r.awaitConsumers(ctx, ready); err != nil {
+			return nil, err
 		}
-	}
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
 	}
 	// The clock starts once everybody listens.
 	cpu := cpuTime()
 	r.start = time.Now()
 	r.mark(0)
+	if r.Started != nil {
+		r.Started()
+	}
 	watchCtx, stopWatch := context.WithCancel(ctx)
 	var watcher sync.WaitGroup
 	watcher.Go(func() { r.watch(watchCtx) })
@@ -153,7 +163,10 @@ func (r *run) run(ctx context.Context) (*Report, error) {
 	if r.Producers == 0 {
 		sleepUntil(ctx, r.start, r.end)
 	}
-	r.mark(time.Since(r.start))
+	r.markEnd(time.Since(r.start))
+	if err := r.releaseBacklog(ctx, ready); err != nil {
+		cancel(err)
+	}
 	r.drain(ctx)
 	stopWatch()
 	watcher.Wait()
@@ -164,6 +177,36 @@ func (r *run) run(ctx context.Context) (*Report, error) {
 		return nil, err
 	}
 	return r.report(ctx.Err() != nil), nil
+}
+
+// awaitConsumers waits until all consumers listen.
+func (r *run) awaitConsumers(ctx context.Context, ready <-chan error) error {
+	for range r.Consumers {
+		select {
+		case <-ready:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// releaseBacklog lets the consumers at what was kept for them.
+func (r *run) releaseBacklog(ctx context.Context, ready <-chan error) error {
+	if r.Backlog == nil || ctx.Err() != nil {
+		return nil
+	}
+	if err := r.Backlog(ctx); err != nil {
+		return err
+	}
+	close(r.backlog)
+	if err := r.awaitConsumers(ctx, ready); err != nil {
+		return err
+	}
+	since := time.Since(r.start)
+	r.drain(ctx)
+	r.drained = time.Duration(r.lastSeen.Load()) - since
+	return nil
 }
 
 func (r *run) fail(cancel context.CancelCauseFunc, err error) {
@@ -241,9 +284,23 @@ func (r *run) mark(now time.Duration) {
 		r.warmAt, r.warmConfirmed, r.warmConsumed = now, r.confirmed.Load(), r.consumed.Load()
 	}
 	if !r.ended && now >= r.end {
-		r.ended = true
-		r.endAt, r.endConfirmed, r.endConsumed = now, r.confirmed.Load(), r.consumed.Load()
+		r.finish(now)
 	}
+}
+
+// markEnd ends the measured time where producers ended, be it early because of a count.
+func (r *run) markEnd(now time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.ended && r.warmed {
+		r.finish(now)
+	}
+}
+
+// finish takes the counts of the end, with mu held.
+func (r *run) finish(now time.Duration) {
+	r.ended = true
+	r.endAt, r.endConfirmed, r.endConsumed = now, r.confirmed.Load(), r.consumed.Load()
 }
 
 func sleepTimer(ctx context.Context, d time.Duration) bool {

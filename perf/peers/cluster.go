@@ -1,6 +1,7 @@
 package peers
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,11 @@ type Options struct {
 	Dir    string // for configuration, data and logs
 	Nodes  int
 	Binary string // of qpidd and of NATS
+
+	Plugins []string // RabbitMQ: to enable
+	Alone   bool     // qpidd: one broker without a cluster
+	Args    []string // qpidd: more of them; %n is the member's number
+	Env     []string // qpidd: more of it
 }
 
 // Cluster is a running cluster.
@@ -34,11 +40,27 @@ type Cluster interface {
 	URLs() []string // where clients connect, one a node
 	// Settings tells how it keeps messages, for the record.
 	Settings() string
-	// CPU is the time that all processes have used so far.
-	CPU() (time.Duration, error)
-	// Memory is what they hold now, in bytes.
-	Memory() (int64, error)
+	// Nodes tells what each node uses.
+	Nodes() ([]Node, error)
 	Stop() error
+}
+
+// Node is what the processes of one node use.
+type Node struct {
+	Name        string
+	CPU         time.Duration // so far
+	MemoryBytes int64         // resident now
+	PeakBytes   int64         // most that was ever resident
+}
+
+// Total adds nodes up.
+func Total(nodes []Node) (sum Node) {
+	for _, n := range nodes {
+		sum.CPU += n.CPU
+		sum.MemoryBytes += n.MemoryBytes
+		sum.PeakBytes += n.PeakBytes
+	}
+	return sum
 }
 
 // processes are a cluster's, each the leader of a process group of its own.
@@ -47,15 +69,16 @@ type processes struct {
 }
 
 type process struct {
+	node string
 	cmd  *exec.Cmd
 	log  string
 	done chan struct{}
 }
 
-// start runs a command with its output in a file of its own.
-func (p *processes) start(dir, name string, cmd *exec.Cmd) error {
-	log := filepath.Join(dir, name+".out")
-	out, err := os.Create(log)
+// start runs a node's command with its output in a file of its own.
+func (p *processes) start(node, dir string, cmd *exec.Cmd) error {
+	log := filepath.Join(dir, node+".out")
+	out, err := os.OpenFile(log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
@@ -65,7 +88,7 @@ func (p *processes) start(dir, name string, cmd *exec.Cmd) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	one := &process{cmd: cmd, log: log, done: make(chan struct{})}
+	one := &process{node: node, cmd: cmd, log: log, done: make(chan struct{})}
 	go func() {
 		_ = cmd.Wait()
 		close(one.done)
@@ -128,59 +151,58 @@ func (p *processes) await(ctx context.Context, what string, ok func() error) err
 	}
 }
 
-// CPU adds up user and system time of all processes of the groups.
-func (p *processes) CPU() (time.Duration, error) {
-	ticks := int64(0)
-	err := p.each(func(_ string, stat []string) error {
-		for _, field := range stat[11:13] { // utime and stime, proc(5)
-			n, err := strconv.ParseInt(field, 10, 64)
-			if err != nil {
-				return err
-			}
-			ticks += n
-		}
-		return nil
-	})
-	const ticksPerSecond = 100 // USER_HZ, which is 100 for all of Linux's user space
-	return time.Duration(ticks) * time.Second / ticksPerSecond, err
-}
-
-// Memory adds up the resident pages of all processes of the groups.
-func (p *processes) Memory() (int64, error) {
-	pages := int64(0)
-	err := p.each(func(_ string, stat []string) error {
-		n, err := strconv.ParseInt(stat[21], 10, 64)
-		pages += n
-		return err
-	})
-	return pages * int64(os.Getpagesize()), err
-}
-
-// each calls f with the fields of /proc/pid/stat behind the command's name, the state being
-// field 0, for every process of the groups.
-func (p *processes) each(f func(pid string, stat []string) error) error {
-	groups := map[string]bool{}
-	for _, one := range p.list {
-		groups[strconv.Itoa(one.cmd.Process.Pid)] = true
+// Nodes adds up what the processes of each node use. It tells of those that run.
+func (p *processes) Nodes() ([]Node, error) {
+	at := map[string]int{} // by the process group
+	var nodes []Node
+	for i, one := range p.list {
+		at[strconv.Itoa(one.cmd.Process.Pid)] = i
+		nodes = append(nodes, Node{Name: one.node})
 	}
 	files, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, file := range files {
 		b, err := os.ReadFile(file)
 		if err != nil {
 			continue // it has just ended
 		}
-		i := strings.LastIndexByte(string(b), ')')
-		if i < 0 {
+		// Fields behind the command's name, the state being field 0.
+		stat := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+		if len(stat) <= 21 {
 			continue
 		}
-		stat := strings.Fields(string(b[i+1:]))
-		if len(stat) > 21 && groups[stat[2]] {
-			if err := f(filepath.Base(filepath.Dir(file)), stat); err != nil {
-				return err
+		if i, ours := at[stat[2]]; ours {
+			if err := nodes[i].add(stat, filepath.Dir(file)); err != nil {
+				return nil, err
 			}
+		}
+	}
+	return nodes, nil
+}
+
+// add takes in a process, by the fields of its stat, proc(5).
+func (n *Node) add(stat []string, dir string) error {
+	const ticksPerSecond = 100          // USER_HZ, which is 100 for all of Linux's user space
+	for _, field := range stat[11:13] { // utime and stime
+		ticks, err := strconv.ParseInt(field, 10, 64)
+		if err != nil {
+			return err
+		}
+		n.CPU += time.Duration(ticks) * time.Second / ticksPerSecond
+	}
+	status, err := os.ReadFile(filepath.Join(dir, "status"))
+	if err != nil {
+		return nil // it has just ended
+	}
+	for line := range strings.Lines(string(status)) {
+		var kb int64
+		if k, _ := fmt.Sscanf(line, "VmRSS: %d kB", &kb); k == 1 {
+			n.MemoryBytes += kb << 10
+		}
+		if k, _ := fmt.Sscanf(line, "VmHWM: %d kB", &kb); k == 1 {
+			n.PeakBytes += kb << 10
 		}
 	}
 	return nil

@@ -58,7 +58,7 @@ func StartNATS(ctx context.Context, o Options) (Cluster, error) {
 			return nil, err
 		}
 		c.urls = append(c.urls, "nats://"+address(clients[i]))
-		if err := c.start(dir, "server", exec.Command(o.Binary, "-c", conf)); err != nil {
+		if err := c.start(fmt.Sprintf("nats%d", i+1), dir, exec.Command(o.Binary, "-c", conf)); err != nil {
 			return nil, errors.Join(err, c.Stop())
 		}
 	}

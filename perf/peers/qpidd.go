@@ -7,43 +7,33 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-type qpiddCluster struct {
+// Qpidd is a cluster of this tree's brokers. Its members can be killed and started again.
+type Qpidd struct {
 	processes
+	options Options
 	version string
+	name    string // of the cluster
+	ports   []int
 	urls    []string
 }
 
 // StartQpidd starts brokers of this tree as one cluster, without data directories.
-func StartQpidd(ctx context.Context, o Options) (Cluster, error) {
+func StartQpidd(ctx context.Context, o Options) (*Qpidd, error) {
 	version, err := exec.CommandContext(ctx, o.Binary, "--version").Output()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.Binary, err)
 	}
-	c := &qpiddCluster{version: strings.TrimSpace(string(version))}
-	free, err := ports(o.Nodes)
-	if err != nil {
-		return nil, err
-	}
-	for i, port := range free {
-		dir := filepath.Join(o.Dir, fmt.Sprintf("qpidd%d", i+1))
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return nil, err
-		}
-		cmd := exec.Command(o.Binary, "-p", fmt.Sprint(port),
-			fmt.Sprintf("--cluster-name=perf-%d", free[0]), "--bindnetaddr=127.0.0.1",
-			"--no-data-dir", "--auth=no", "--log-to-file="+filepath.Join(dir, "qpidd.log"))
-		cmd.Dir = dir
-		c.urls = append(c.urls, "amqp://guest:guest@"+address(port)+"/")
-		if err := c.start(dir, "broker", cmd); err != nil {
-			return nil, errors.Join(err, c.Stop())
-		}
-		// One after the other: the first forms the cluster, the others join it.
-		if err := c.await(ctx, "qpidd on "+address(port), func() error { return listening(port) }); err != nil {
+	c := &Qpidd{options: o, version: strings.TrimSpace(string(version))}
+	for range o.Nodes {
+		if err := c.Add(ctx); err != nil {
 			return nil, errors.Join(err, c.Stop())
 		}
 	}
@@ -53,8 +43,113 @@ func StartQpidd(ctx context.Context, o Options) (Cluster, error) {
 	return c, nil
 }
 
+// Add starts another member, and returns when it serves clients: the first forms the cluster,
+// the others join it one after the other.
+func (c *Qpidd) Add(ctx context.Context) error {
+	free, err := ports(1)
+	if err != nil {
+		return err
+	}
+	if c.name == "" {
+		c.name = fmt.Sprintf("perf-%d", free[0])
+	}
+	c.ports = append(c.ports, free[0])
+	c.urls = append(c.urls, "amqp://guest:guest@"+address(free[0])+"/")
+	return c.Start(ctx, len(c.ports)-1)
+}
+
+// Start starts member i, again if it was killed.
+func (c *Qpidd) Start(ctx context.Context, i int) error {
+	node := nodeName(i)
+	dir := filepath.Join(c.options.Dir, node)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	args := []string{"-p", strconv.Itoa(c.ports[i]), "--interface=127.0.0.1",
+		"--no-data-dir", "--auth=no", "--log-to-file=" + filepath.Join(dir, "qpidd.log")}
+	if !c.options.Alone {
+		args = append(args, "--cluster-name="+c.name, "--bindnetaddr=127.0.0.1")
+	}
+	for _, a := range c.options.Args {
+		args = append(args, strings.ReplaceAll(a, "%n", strconv.Itoa(i+1)))
+	}
+	cmd := exec.Command(c.options.Binary, args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), c.options.Env...)
+	if err := c.start(node, dir, cmd); err != nil {
+		return err
+	}
+	return c.await(ctx, node, func() error { return c.serves(i) })
+}
+
+// nodeName is what Nodes calls member i.
+func nodeName(i int) string { return fmt.Sprintf("qpidd%d", i+1) }
+
+// Output is the file that member i writes its standard output and error to.
+func (c *Qpidd) Output(i int) string {
+	return filepath.Join(c.options.Dir, nodeName(i), nodeName(i)+".out")
+}
+
+// Kill kills member i, which has no chance to say good-bye.
+func (c *Qpidd) Kill(i int) error {
+	at := slices.IndexFunc(c.list, func(p *process) bool { return p.node == nodeName(i) })
+	if at < 0 {
+		return fmt.Errorf("%s does not run", nodeName(i))
+	}
+	one := c.list[at]
+	if err := syscall.Kill(-one.cmd.Process.Pid, syscall.SIGKILL); err != nil {
+		return err
+	}
+	<-one.done
+	c.list = slices.Delete(c.list, at, at+1)
+	return nil
+}
+
+// serves tells whether member i lets clients in, which it does once it is a member.
+func (c *Qpidd) serves(i int) error {
+	if err := listening(c.ports[i]); err != nil {
+		return err
+	}
+	conn, err := amqp.Dial(c.urls[i])
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
+// Representative is the member that holds the ring's token when there is nothing to do: the
+// one with the lowest node id.
+func (c *Qpidd) Representative() (int, error) {
+	conn, err := amqp.Dial(c.urls[0])
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close()
+	best, lowest := -1, uint64(0)
+	for key, value := range conn.Properties {
+		text, ok := value.(string)
+		if !ok || !strings.HasPrefix(key, "qpid.cluster-member-") {
+			continue
+		}
+		// As in 2130706433:4711|active|amqp:tcp:127.0.0.1:5672
+		node, _, _ := strings.Cut(text, ":")
+		id, err := strconv.ParseUint(node, 10, 32)
+		port := slices.IndexFunc(c.ports, func(p int) bool { return strings.HasSuffix(text, fmt.Sprintf(":%d", p)) })
+		if err != nil || port < 0 {
+			return 0, fmt.Errorf("a member is called %q", text)
+		}
+		if best < 0 || id < lowest {
+			best, lowest = port, id
+		}
+	}
+	if best < 0 {
+		return 0, errors.New("the broker does not tell who is in its cluster")
+	}
+	return best, nil
+}
+
 // ready tells whether a queue declared on one node is there on the others.
-func (c *qpiddCluster) ready() error {
+func (c *Qpidd) ready() error {
 	for i, url := range c.urls {
 		conn, err := amqp.Dial(url)
 		if err != nil {
@@ -86,9 +181,16 @@ func declared(conn *amqp.Connection, first, last bool) error {
 	return err
 }
 
-func (c *qpiddCluster) Name() string   { return c.version }
-func (c *qpiddCluster) URLs() []string { return c.urls }
+// Name implements Cluster.
+func (c *Qpidd) Name() string { return c.version }
 
-func (c *qpiddCluster) Settings() string {
+// URLs implements Cluster.
+func (c *Qpidd) URLs() []string { return c.urls }
+
+// Settings implements Cluster.
+func (c *Qpidd) Settings() string {
+	if c.options.Alone {
+		return "one broker, no cluster, no data directory: a message is confirmed when it is in this broker's memory"
+	}
 	return "no data directory: a message is confirmed when all three members hold it in memory"
 }

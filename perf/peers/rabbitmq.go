@@ -41,14 +41,14 @@ func StartRabbitMQ(ctx context.Context, o Options) (Cluster, error) {
 		return nil, err
 	}
 	epmd := exec.Command("epmd", "-port", fmt.Sprint(free[2*o.Nodes]), "-address", "127.0.0.1")
-	if err := c.start(o.Dir, "epmd", epmd); err != nil {
+	if err := c.start("epmd", o.Dir, epmd); err != nil {
 		return nil, err
 	}
 	for i, n := range nodes {
 		c.urls = append(c.urls, "amqp://guest:guest@"+address(free[i])+"/")
 		cmd := exec.Command(filepath.Join(rabbitBin, "rabbitmq-server"))
 		cmd.Env, cmd.Dir = n.env, n.dir
-		if err := c.start(n.dir, "server", cmd); err != nil {
+		if err := c.start(fmt.Sprintf("rabbit%d", i+1), n.dir, cmd); err != nil {
 			return nil, errors.Join(err, c.Stop())
 		}
 	}
@@ -69,7 +69,7 @@ func rabbitNodes(o Options, free []int) (nodes []rabbitNode, err error) {
 			return nil, err
 		}
 		plugins := filepath.Join(n.dir, "enabled_plugins")
-		if err := os.WriteFile(plugins, []byte("[].\n"), 0o600); err != nil {
+		if err := os.WriteFile(plugins, []byte("["+strings.Join(o.Plugins, ",")+"].\n"), 0o600); err != nil {
 			return nil, err
 		}
 		n.env = []string{
@@ -131,5 +131,8 @@ func (c *rabbitCluster) Name() string   { return "rabbitmq-server: " + c.version
 func (c *rabbitCluster) URLs() []string { return c.urls }
 
 func (c *rabbitCluster) Settings() string {
+	if len(c.urls) == 1 {
+		return "one node, a durable classic queue, persistent messages, as its defaults write them to files"
+	}
 	return "a durable quorum queue of three replicas, persistent messages, its log flushed before a confirm (default)"
 }

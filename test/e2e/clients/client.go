@@ -2,8 +2,9 @@ package clients
 
 import (
 	"context"
-	"os"
 	"testing"
+
+	"github.com/qpidd-cluster/qpidd-cluster/test/e2e/harness"
 )
 
 // Client is a client program or library. Each call is a connection of its own to the broker
@@ -21,15 +22,17 @@ type Client interface {
 // Available returns the clients that can be run here; the test is told of the others.
 func Available(t testing.TB) []Client {
 	t.Helper()
-	list := []Client{GoAMQP{}, Amqp091{}}
-	list = append(list, node(t)...)
+	list := append(Go(), node(t)...)
 	return append(list, python(t)...)
 }
+
+// Go returns the clients that are Go packages.
+func Go() []Client { return []Client{GoAMQP{}, Amqp091{}} }
 
 // missing says why a client cannot be run: a failure where all should be there.
 func missing(t testing.TB, format string, args ...any) {
 	t.Helper()
-	if os.Getenv("CI") != "" {
+	if harness.Integration() {
 		t.Errorf(format, args...)
 		return
 	}

@@ -1,13 +1,10 @@
 package harness
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -26,13 +23,13 @@ const (
 
 // Cluster is some brokers of one cluster.
 type Cluster struct {
-	Name    string
-	Brokers []*Broker
+	Name     string
+	Brokers  []*Broker
+	Dir      string // where brokers run, with their logs and pid files
+	RingPort int
 
-	t        testing.TB
-	dir      string
-	ringPort int
-	extra    []string
+	t     testing.TB
+	extra []string
 }
 
 // Broker is one broker process, or the place of one.
@@ -41,26 +38,77 @@ type Broker struct {
 	Port  int
 	Pid   int // 0 while it is down
 	Log   string
+	Host  *Host // where it runs; nil: on this host
+}
+
+// IP is where clients connect.
+func (b *Broker) IP() string {
+	if b.Host != nil {
+		return b.Host.IP
+	}
+	return "127.0.0.1"
 }
 
 // Address is where clients connect.
-func (b *Broker) Address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(b.Port)) }
+func (b *Broker) Address() string { return net.JoinHostPort(b.IP(), strconv.Itoa(b.Port)) }
 
-// Start starts a cluster of n brokers, with more arguments than the usual ones if need be.
+// Dial opens a connection to the broker, from the host that it runs on.
+func (b *Broker) Dial(ctx context.Context) (net.Conn, error) {
+	if b.Host != nil {
+		return b.Host.dial(ctx, b.Address())
+	}
+	var d net.Dialer
+	return d.DialContext(ctx, "tcp", b.Address())
+}
+
+// Start starts a cluster of n brokers on this host, with more arguments than the usual ones
+// if need be.
 func Start(t testing.TB, n int, arguments ...string) *Cluster {
 	t.Helper()
-	Binary(t)
-	name := fmt.Sprintf("E2E_%d_%s", os.Getpid(), strings.ReplaceAll(t.Name(), "/", "_"))
-	c := &Cluster{
-		Name: name[:min(len(name), maxClusterName)],
-		t:    t, dir: t.TempDir(), ringPort: freeUDPPort(t), extra: arguments,
-	}
-	t.Cleanup(c.cleanup)
-	for i := range n {
-		c.Brokers = append(c.Brokers, &Broker{Index: i, Log: fmt.Sprintf("cluster%d.log", i)})
-		c.start(c.Brokers[i])
+	c := newCluster(t, arguments)
+	for range n {
+		c.Add()
 	}
 	return c
+}
+
+// StartAcross starts a cluster of one broker on each host of a network.
+func StartAcross(t testing.TB, network *Network, arguments ...string) *Cluster {
+	t.Helper()
+	c := newCluster(t, arguments)
+	for _, h := range network.Hosts {
+		c.start(c.place(h))
+	}
+	return c
+}
+
+func newCluster(t testing.TB, arguments []string) *Cluster {
+	t.Helper()
+	name := fmt.Sprintf("E2E_%d_%s", os.Getpid(), strings.ReplaceAll(t.Name(), "/", "_"))
+	c := &Cluster{
+		Name: name[:min(len(name), maxClusterName)], Dir: t.TempDir(), RingPort: freeUDPPort(t),
+		t: t, extra: arguments,
+	}
+	t.Cleanup(c.cleanup)
+	return c
+}
+
+// Add starts one more broker, with arguments of its own if need be.
+func (c *Cluster) Add(arguments ...string) *Broker {
+	c.t.Helper()
+	b := c.place(nil)
+	c.start(b, arguments...)
+	return b
+}
+
+// Place makes room for a broker that Restart will start.
+func (c *Cluster) Place() *Broker { return c.place(nil) }
+
+func (c *Cluster) place(h *Host) *Broker {
+	i := len(c.Brokers)
+	b := &Broker{Index: i, Log: fmt.Sprintf("cluster%d.log", i), Host: h}
+	c.Brokers = append(c.Brokers, b)
+	return b
 }
 
 // freeUDPPort is a port for the ring that nobody has just now.
@@ -74,32 +122,57 @@ func freeUDPPort(t testing.TB) int {
 	return l.LocalAddr().(*net.UDPAddr).Port
 }
 
+// FreePort is a TCP port that nobody has just now.
+func FreePort(t testing.TB) int {
+	t.Helper()
+	l, err := net.Listen("tcp", ":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// Command is qpidd where and with what the cluster's brokers run.
+func (c *Cluster) Command(h *Host, arguments ...string) *Command {
+	return &Command{Program: "qpidd", Arguments: arguments, Dir: c.Dir, Environ: c.Environ(h), Host: h, Limit: startLimit}
+}
+
+// Environ is what a broker is told by environment: where its ring and its files are.
+func (c *Cluster) Environ(h *Host) []string {
+	at := "127.0.0.1"
+	if h != nil {
+		at = h.IP
+	}
+	return []string{"QPID_BINDNETADDR=" + at, "QPID_MCASTPORT=" + strconv.Itoa(c.RingPort),
+		"QPID_PID_DIR=" + c.Dir, "QPID_CONFIG=/dev/null"}
+}
+
 // start starts a broker and waits until it serves. The command returns when it does, and
 // prints the port if it was to choose one.
-func (c *Cluster) start(b *Broker) {
+func (c *Cluster) start(b *Broker, own ...string) {
 	c.t.Helper()
 	arguments := append([]string{
 		fmt.Sprintf("-p%d", b.Port), "--cluster-name=" + c.Name, "--log-output=" + b.Log,
 		"-d", "--no-data-dir", "--auth=no",
-	}, c.extra...)
-	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, Binary(c.t), arguments...)
-	cmd.Dir = c.dir
-	cmd.Env = append(os.Environ(),
-		"QPID_BINDNETADDR=127.0.0.1", "QPID_MCASTPORT="+strconv.Itoa(c.ringPort), "QPID_PID_DIR="+c.dir)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		c.t.Fatalf("broker %d: %v: %s", b.Index, err, stderr.String())
+	}, append(c.extra[:len(c.extra):len(c.extra)], own...)...)
+	r := c.Command(b.Host, arguments...).Run(c.t)
+	if r.Status != 0 {
+		c.t.Fatalf("broker %d: exit status %d: %s", b.Index, r.Status, r.Stderr)
 	}
 	if b.Port == 0 {
-		if b.Port, err = strconv.Atoi(strings.TrimSpace(string(out))); err != nil {
-			c.t.Fatalf("broker %d: it should print its port, and printed %q", b.Index, out)
+		var err error
+		if b.Port, err = strconv.Atoi(strings.TrimSpace(r.Stdout)); err != nil {
+			c.t.Fatalf("broker %d: it should print its port, and printed %q", b.Index, r.Stdout)
 		}
 	}
-	pid, err := os.ReadFile(filepath.Join(c.dir, fmt.Sprintf("qpidd.%d.pid", b.Port)))
+	c.Adopt(b)
+}
+
+// Adopt takes a broker that was started otherwise to the cluster's own.
+func (c *Cluster) Adopt(b *Broker) {
+	c.t.Helper()
+	pid, err := os.ReadFile(c.PidFile(b))
 	if err == nil {
 		b.Pid, err = strconv.Atoi(strings.TrimSpace(string(pid)))
 	}
@@ -108,51 +181,36 @@ func (c *Cluster) start(b *Broker) {
 	}
 }
 
+// PidFile is where a broker has its process id.
+func (c *Cluster) PidFile(b *Broker) string {
+	return filepath.Join(c.Dir, fmt.Sprintf("qpidd.%d.pid", b.Port))
+}
+
 // Restart starts a broker that is down, at the port it had.
 func (c *Cluster) Restart(i int) {
 	c.t.Helper()
 	c.start(c.Brokers[i])
 }
 
-// Kill kills a broker with SIGKILL and waits until the process is gone.
-func (c *Cluster) Kill(i int) {
+// LogText is what a broker has logged so far.
+func (c *Cluster) LogText(i int) string {
 	c.t.Helper()
-	c.signal(c.Brokers[i], syscall.SIGKILL)
-}
-
-// Stop tells a broker to shut down and waits until the process is gone.
-func (c *Cluster) Stop(i int) {
-	c.t.Helper()
-	c.signal(c.Brokers[i], syscall.SIGTERM)
-}
-
-func (c *Cluster) signal(b *Broker, s syscall.Signal) {
-	c.t.Helper()
-	if b.Pid == 0 {
-		c.t.Fatalf("broker %d is down already", b.Index)
-	}
-	if err := syscall.Kill(b.Pid, s); err != nil {
-		c.t.Fatalf("broker %d: %v: %v", b.Index, s, err)
-	}
-	Eventually(c.t, endLimit, fmt.Sprintf("broker %d ends after %v", b.Index, s), func() error { return gone(b.Pid) })
-	b.Pid = 0
-}
-
-var errAlive = errors.New("it is still there")
-
-// gone tells whether a process has ended. Daemons are not our children, and where nobody
-// reaps them they stay as zombies; those count as gone.
-func gone(pid int) error {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	text, err := os.ReadFile(filepath.Join(c.Dir, c.Brokers[i].Log))
 	if err != nil {
-		return nil
+		c.t.Fatal(err)
 	}
-	// pid (name) state …; the name may hold anything.
-	_, after, _ := strings.Cut(string(stat[bytes.LastIndexByte(stat, ')'):]), " ")
-	if strings.HasPrefix(after, "Z") || strings.HasPrefix(after, "X") {
+	return string(text)
+}
+
+// AwaitLog waits until a broker has logged something often enough.
+func (c *Cluster) AwaitLog(i, times int, text string) {
+	c.t.Helper()
+	Eventually(c.t, startLimit, fmt.Sprintf("broker %d logs %q", i, text), func() error {
+		if n := strings.Count(c.LogText(i), text); n < times {
+			return fmt.Errorf("%d times so far, %d expected", n, times)
+		}
 		return nil
-	}
-	return errAlive
+	})
 }
 
 // cleanup kills what is left and shows the logs if the test has failed.
@@ -174,8 +232,13 @@ func (c *Cluster) cleanup() {
 }
 
 func (c *Cluster) showLogs() {
+	shown := map[string]bool{}
 	for _, b := range c.Brokers {
-		text, err := os.ReadFile(filepath.Join(c.dir, b.Log))
+		if shown[b.Log] {
+			continue
+		}
+		shown[b.Log] = true
+		text, err := os.ReadFile(filepath.Join(c.Dir, b.Log))
 		if err != nil {
 			c.t.Logf("broker %d: %v", b.Index, err)
 			continue

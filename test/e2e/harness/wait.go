@@ -17,6 +17,25 @@ func Eventually(t testing.TB, limit time.Duration, what string, is func() error)
 	}
 }
 
+// Always calls is for a while, and fails the test as soon as it returns an error.
+func Always(t testing.TB, during time.Duration, what string, is func() error) {
+	t.Helper()
+	end := time.NewTimer(during)
+	defer end.Stop()
+	tick := time.NewTicker(pollInterval)
+	defer tick.Stop()
+	for {
+		if err := is(); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		select {
+		case <-end.C:
+			return
+		case <-tick.C:
+		}
+	}
+}
+
 func poll(limit time.Duration, is func() error) error {
 	deadline := time.NewTimer(limit)
 	defer deadline.Stop()

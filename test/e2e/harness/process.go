@@ -1,0 +1,87 @@
+package harness
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+var errAlive = errors.New("it is still there")
+
+// gone tells whether a process has ended. Daemons are not our children, and where nobody
+// reaps them they stay as zombies; those count as gone.
+func gone(pid int) error {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return nil
+	}
+	// pid (name) state …; the name may hold anything.
+	_, after, _ := strings.Cut(string(stat[bytes.LastIndexByte(stat, ')'):]), " ")
+	if strings.HasPrefix(after, "Z") || strings.HasPrefix(after, "X") {
+		return nil
+	}
+	return errAlive
+}
+
+// Signal sends signals to several brokers, as much at once as this process can.
+func (c *Cluster) Signal(s syscall.Signal, list ...int) {
+	c.t.Helper()
+	for _, i := range list {
+		if pid := c.Brokers[i].Pid; pid == 0 {
+			c.t.Fatalf("broker %d is down already", i)
+		} else if err := syscall.Kill(pid, s); err != nil {
+			c.t.Fatalf("broker %d: %v: %v", i, s, err)
+		}
+	}
+}
+
+// Kill kills brokers with SIGKILL and waits until their processes are gone.
+func (c *Cluster) Kill(list ...int) {
+	c.t.Helper()
+	c.end(syscall.SIGKILL, list...)
+}
+
+// Stop tells brokers to shut down and waits until their processes are gone.
+func (c *Cluster) Stop(list ...int) {
+	c.t.Helper()
+	c.end(syscall.SIGTERM, list...)
+}
+
+func (c *Cluster) end(s syscall.Signal, list ...int) {
+	c.t.Helper()
+	c.Signal(s, list...)
+	for _, i := range list {
+		b := c.Brokers[i]
+		Eventually(c.t, endLimit, fmt.Sprintf("broker %d ends after %v", i, s), func() error { return gone(b.Pid) })
+		b.Pid = 0
+	}
+}
+
+// ResidentBytes is how much of a broker is in memory.
+func (b *Broker) ResidentBytes(t testing.TB) int64 {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", b.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kb int64
+	_, after, _ := strings.Cut(string(text), "VmRSS:")
+	if _, err := fmt.Sscanf(after, "%d kB", &kb); err != nil {
+		t.Fatalf("no VmRSS of broker %d: %v", b.Index, err)
+	}
+	return kb << 10
+}
+
+// Descriptors is how many file descriptors a broker has open.
+func (b *Broker) Descriptors(t testing.TB) int {
+	t.Helper()
+	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", b.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(list)
+}

@@ -1,0 +1,100 @@
+package load
+
+import (
+	"context"
+
+	azure "github.com/Azure/go-amqp"
+
+	"github.com/qpidd-cluster/qpidd-cluster/test/e2e/harness"
+)
+
+// Dial100 opens a connection and a session with go-amqp.
+func Dial100(ctx context.Context, b *harness.Broker) (*azure.Session, func(), error) {
+	sock, err := b.Dial(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	opening, cancel := context.WithTimeout(ctx, handshakeLimit)
+	defer cancel()
+	conn, err := azure.NewConn(opening, sock, &azure.ConnOptions{SASLType: azure.SASLTypeAnonymous()})
+	if err != nil {
+		return nil, nil, err
+	}
+	session, err := conn.NewSession(opening, nil)
+	if err != nil {
+		_ = conn.Close()
+		return nil, nil, err
+	}
+	return session, func() { _ = conn.Close() }, nil
+}
+
+// Publish100 publishes with go-amqp; only what is accepted is promised.
+func (l *Load) Publish100(name string) Work {
+	next := 0
+	return func(ctx context.Context, b *harness.Broker) error {
+		session, end, err := Dial100(ctx, b)
+		if err != nil {
+			return err
+		}
+		defer end()
+		sender, err := session.NewSender(ctx, l.Queue, nil)
+		if err != nil {
+			return err
+		}
+		type sent struct {
+			m       Message
+			receipt azure.SendReceipt
+		}
+		var ahead []sent
+		for {
+			if len(ahead) == InFlight {
+				state, err := ahead[0].receipt.Wait(ctx)
+				if err != nil {
+					return err
+				}
+				if _, ok := state.(*azure.StateAccepted); ok {
+					l.Ledger.promise(ahead[0].m)
+				}
+				ahead = ahead[1:]
+			}
+			m := Message{name, next}
+			next++
+			message := azure.NewMessage([]byte(m.String()))
+			message.Header = &azure.MessageHeader{Durable: true}
+			receipt, err := sender.SendWithReceipt(ctx, message, nil)
+			if err != nil {
+				return err
+			}
+			ahead = append(ahead, sent{m, receipt})
+		}
+	}
+}
+
+// Consume100 is Consume091 with go-amqp.
+func (l *Load) Consume100(name string, hold bool) Work {
+	return func(ctx context.Context, b *harness.Broker) error {
+		session, end, err := Dial100(ctx, b)
+		if err != nil {
+			return err
+		}
+		defer end()
+		receiver, err := session.NewReceiver(ctx, l.Queue, &azure.ReceiverOptions{Credit: InFlight})
+		if err != nil {
+			return err
+		}
+		for {
+			m, err := receiver.Receive(ctx, nil)
+			if err != nil {
+				return err
+			}
+			if hold {
+				l.Ledger.hold(parse(m.GetData()))
+				continue
+			}
+			l.Ledger.see(name, parse(m.GetData()), m.Header != nil && m.Header.DeliveryCount > 0)
+			if err := receiver.AcceptMessage(ctx, m); err != nil {
+				return err
+			}
+		}
+	}
+}

@@ -1,0 +1,164 @@
+package load
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Message is one message of the load: the number of a publisher's.
+type Message struct {
+	Publisher string
+	Number    int
+}
+
+func (m Message) String() string { return m.Publisher + "/" + strconv.Itoa(m.Number) }
+
+// parse is the inverse of String.
+func parse(body []byte) Message {
+	s := string(body)
+	i := strings.LastIndexByte(s, '/')
+	n, err := strconv.Atoi(s[i+1:])
+	if i < 0 || err != nil {
+		return Message{s, -1}
+	}
+	return Message{s[:i], n}
+}
+
+// Ledger keeps what publishers were promised and what consumers have seen.
+type Ledger struct {
+	mu       sync.Mutex
+	promised map[Message]bool // acknowledged to its publisher
+	seen     map[Message]int  // how often it was received by a consumer that acknowledges
+	held     map[Message]bool // received by one that does not
+	wrong    []string
+	last     map[string]map[string]int // consumer, publisher: the last number seen
+	at       map[string]time.Time      // publisher: its last promise
+	gaps     map[string]time.Duration  // publisher: the longest time without one
+}
+
+func newLedger() *Ledger {
+	return &Ledger{promised: map[Message]bool{}, seen: map[Message]int{}, held: map[Message]bool{},
+		last: map[string]map[string]int{}, at: map[string]time.Time{}, gaps: map[string]time.Duration{}}
+}
+
+func (l *Ledger) promise(m Message) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.promised[m] = true
+	now := time.Now()
+	if at, ok := l.at[m.Publisher]; ok {
+		l.gaps[m.Publisher] = max(l.gaps[m.Publisher], now.Sub(at))
+	}
+	l.at[m.Publisher] = now
+}
+
+// see takes what a consumer has received and will acknowledge. What is new comes in the order
+// it was published in; what was held by somebody else says so.
+func (l *Ledger) see(consumer string, m Message, redelivered bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.seen[m]++
+	if l.seen[m] > 1 {
+		l.complain("%v was delivered %d times", m, l.seen[m])
+	}
+	if l.held[m] && !redelivered {
+		l.complain("%v was held by another consumer before, and does not say so", m)
+	}
+	if redelivered {
+		return
+	}
+	of := l.last[consumer]
+	if of == nil {
+		of = map[string]int{}
+		l.last[consumer] = of
+	}
+	if last, ok := of[m.Publisher]; ok && m.Number <= last {
+		l.complain("%s got %v after number %d", consumer, m, last)
+	}
+	of[m.Publisher] = m.Number
+}
+
+func (l *Ledger) complain(format string, args ...any) {
+	const most = 20
+	if len(l.wrong) < most {
+		l.wrong = append(l.wrong, fmt.Sprintf(format, args...))
+	}
+}
+
+func (l *Ledger) hold(m Message) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.held[m] = true
+}
+
+// Count is how many messages were promised, seen and held.
+func (l *Ledger) Count() (promised, seen, held int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.promised), len(l.seen), len(l.held)
+}
+
+// Promised is how many messages one publisher was promised.
+func (l *Ledger) Promised(publisher string) (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for m := range l.promised {
+		if m.Publisher == publisher {
+			n++
+		}
+	}
+	return n
+}
+
+// Missing lists what was promised or held and has not been seen.
+func (l *Ledger) Missing() (list []Message) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, of := range []map[Message]bool{l.promised, l.held} {
+		for m := range of {
+			if l.seen[m] == 0 {
+				list = append(list, m)
+			}
+		}
+	}
+	return list
+}
+
+// Complete is an error while something is missing.
+func (l *Ledger) Complete() error {
+	if list := l.Missing(); len(list) > 0 {
+		return fmt.Errorf("%d messages are missing: %.10v", len(list), list)
+	}
+	return nil
+}
+
+// Wrong lists what consumers have seen that must not be: duplicates, a wrong order, something
+// delivered again that does not say so.
+func (l *Ledger) Wrong() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.wrong)
+}
+
+// Watch begins to measure gaps anew.
+func (l *Ledger) Watch() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	clear(l.gaps)
+	now := time.Now()
+	for p := range l.at {
+		l.at[p] = now
+	}
+}
+
+// Gaps tells the longest time that each publisher had to wait for a promise.
+func (l *Ledger) Gaps() map[string]time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return maps.Clone(l.gaps)
+}

@@ -15,8 +15,11 @@ type check struct {
 	acked []string        // publishes acknowledged
 	done  map[string]bool // messages that a consumer has accepted
 	free  map[string]bool // messages that one has released, which does not count as a delivery
-	only  map[broker.QueueID]*sole
-	steps int
+	// consumers counts those that ever subscribed to a queue; last is the number that the
+	// only one of them got last of each publisher and queue.
+	consumers map[string]int
+	last      map[string]int
+	steps     int
 }
 
 // acknowledged: every active member of the view has the message by now.
@@ -40,21 +43,18 @@ func (k *check) released(body string) { k.free[body] = true }
 // delivered checks that what was accepted does not come as if it were new, and that a
 // consumer that has always been its queue's only one gets each publisher's messages in order.
 // With others beside it a message may have been on its way to one of them first.
-func (k *check) delivered(c *client, queue broker.QueueID, body string, again bool) {
+func (k *check) delivered(c *client, body string, again bool) {
 	k.w.logf("%d: %s delivered to %d, again %v", c.m.slot+1, body, c.id, again)
+	if !counts(body) {
+		return
+	}
 	if k.done[body] && !again {
 		k.w.t.Fatalf("seed %d: %s was accepted and is delivered as if it were new: %s", k.w.seed, body, c.m.node.Broker().Describe(body[:2]))
 	}
-	q := k.only[queue]
-	if q == nil {
-		q = &sole{client: c, last: map[string]int{}}
-		k.only[queue] = q
-	}
-	if q.client != c || q.consumer != c.consumer && q.consumer != 0 {
-		q.client = nil
+	queue, _, _ := strings.Cut(body, "/")
+	if k.consumers[queue] != 1 {
 		return
 	}
-	q.consumer = c.consumer
 	if again || k.free[body] {
 		return
 	}
@@ -64,18 +64,10 @@ func (k *check) delivered(c *client, queue broker.QueueID, body string, again bo
 	if err != nil {
 		k.w.t.Fatalf("seed %d: a message was delivered as %q", k.w.seed, body)
 	}
-	if number <= q.last[from] {
-		k.w.t.Fatalf("seed %d: member %d: %s delivered after number %d of the same publisher", k.w.seed, c.m.slot+1, body, q.last[from])
+	if number <= k.last[from] {
+		k.w.t.Fatalf("seed %d: member %d: %s delivered after number %d of the same publisher", k.w.seed, c.m.slot+1, body, k.last[from])
 	}
-	q.last[from] = number
-}
-
-// sole is a queue's consumer as long as it has had no other, and the number it got last of
-// each publisher.
-type sole struct {
-	client   *client
-	consumer broker.ConsumerID
-	last     map[string]int
+	k.last[from] = number
 }
 
 // step is looked at after everything that happens.
@@ -87,14 +79,14 @@ func (k *check) step() {
 			active = append(active, m)
 		}
 	}
-	type place struct {
+	type position struct {
 		id    cluster.ID
 		index broker.Index
 	}
-	chains := map[place]*member{}
+	chains := map[position]*member{}
 	for _, m := range active {
 		i, chain := m.node.Position()
-		p := place{m.node.Status().ID, i}
+		p := position{m.node.Status().ID, i}
 		o := chains[p]
 		if o == nil {
 			chains[p] = m
@@ -124,23 +116,18 @@ func (k *check) together(a, b *member) bool {
 
 // holders checks that no two clients of members in one view hold the same message.
 func (k *check) holders(active []*member) {
-	type key struct {
-		queue broker.QueueID
-		index broker.Index
-	}
 	for i, m := range active {
-		held := map[key]*client{}
+		held := map[place]*client{}
 		for _, o := range active[i:] {
 			if o != m && !k.together(m, o) {
 				continue
 			}
 			for _, c := range o.clients {
-				for index, h := range c.held {
-					q := key{h.queue, index}
-					if other := held[q]; other != nil {
+				for at, h := range c.held {
+					if other := held[at]; other != nil {
 						k.w.t.Fatalf("seed %d: %s is held by clients of members %d and %d", k.w.seed, h.body, other.m.slot+1, o.slot+1)
 					}
-					held[q] = c
+					held[at] = c
 				}
 			}
 		}

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,17 +15,26 @@ type client struct {
 	id       broker.ConnID
 	number   uint64
 	sent     map[uint64]string // publishes by number, not yet complete
-	held     map[broker.Index]hold
+	held     map[place]hold
 	order    []broker.Index // of deliveries
+	gets     broker.ConsumerID
 	consumer broker.ConsumerID
 	credit   uint64
 }
 
+// place names a message in a queue.
+type place struct {
+	queue broker.QueueID
+	index broker.Index
+}
+
+// counts tells whether a message is of a queue whose every message has to arrive: those of
+// wild queues expire, are purged, or go to several.
+func counts(body string) bool { return body[0] == 'q' }
+
 type hold struct {
-	queue    broker.QueueID
 	consumer broker.ConsumerID
 	body     string
-	again    bool
 }
 
 func (c *client) ask(f func(r *broker.Requests)) {
@@ -61,6 +71,7 @@ func (c *client) publish(queue string, n int) {
 }
 
 func (c *client) consume(queue string) {
+	c.m.w.check.consumers[queue]++
 	c.consumer++
 	c.credit = uint64(1 + c.m.w.net.Rand.IntN(20))
 	c.ask(func(r *broker.Requests) {
@@ -72,28 +83,32 @@ func (c *client) consume(queue string) {
 // settle ends some holds, in one way or another, and asks for more.
 func (c *client) settle(all bool) {
 	w := c.m.w
-	indices := make([]broker.Index, 0, len(c.held))
-	for i := range c.held {
-		indices = append(indices, i)
+	places := make([]place, 0, len(c.held))
+	for p := range c.held {
+		places = append(places, p)
 	}
-	slices.Sort(indices)
+	slices.SortFunc(places, func(a, b place) int {
+		return cmp.Or(cmp.Compare(a.queue, b.queue), cmp.Compare(a.index, b.index))
+	})
 	c.ask(func(r *broker.Requests) {
-		for _, i := range indices {
-			h := c.held[i]
+		for _, p := range places {
+			h := c.held[p]
 			how := w.net.Rand.IntN(10)
 			switch {
 			case !all && how < 3:
 				continue
 			case !all && how == 3:
-				r.Settle(h.consumer, h.queue, i, broker.Requeued)
+				r.Settle(h.consumer, p.queue, p.index, broker.Requeued)
+			case !all && how == 5 && !counts(h.body):
+				r.Settle(h.consumer, p.queue, p.index, broker.Rejected)
 			case !all && how == 4:
 				w.check.released(h.body)
-				r.Settle(h.consumer, h.queue, i, broker.Released)
+				r.Settle(h.consumer, p.queue, p.index, broker.Released)
 			default:
 				w.check.accepted(h.body)
-				r.Settle(h.consumer, h.queue, i, broker.Accepted)
+				r.Settle(h.consumer, p.queue, p.index, broker.Accepted)
 			}
-			delete(c.held, i)
+			delete(c.held, p)
 			c.credit++
 		}
 		r.Credit(c.consumer, c.credit, false)
@@ -129,6 +144,12 @@ func (c *client) take(list []broker.Answer) {
 					delete(c.sent, n)
 				}
 			}
+		case broker.AnsCancelled:
+			for p, h := range c.held {
+				if h.consumer == a.Consumer {
+					delete(c.held, p) // with its queue
+				}
+			}
 		case broker.AnsResult:
 			if a.Result.Code != broker.OK {
 				// It was not done: nothing may rest on it.
@@ -145,11 +166,68 @@ func (c *client) delivered(a *broker.Answer) {
 		c.m.w.t.Fatalf("seed %d: delivered record: %v", c.m.w.seed, err)
 	}
 	body := strings.TrimRight(string(p.Body), ".")
-	if _, twice := c.held[a.Index]; twice {
+	at := place{a.Queue, a.Index}
+	if _, twice := c.held[at]; twice {
 		c.m.w.t.Fatalf("seed %d: %s delivered to a client that holds it", c.m.w.seed, body)
 	}
 	c.order = append(c.order, a.Index)
-	c.held[a.Index] = hold{a.Queue, a.Consumer, body, a.Deliveries > 0}
-	c.m.w.check.delivered(c, a.Queue, body, a.Deliveries > 0)
+	c.held[at] = hold{a.Consumer, body}
+	if a.Consumer == settledConsumer {
+		delete(c.held, at)
+	}
+	c.m.w.check.delivered(c, body, a.Deliveries > 0)
 	a.Pin.Unpin()
+}
+
+// Consumer ids that wild clients use besides those that consume counts up to.
+const (
+	settledConsumer broker.ConsumerID = 1 << 20
+	firstGet        broker.ConsumerID = 1 << 21
+)
+
+// wild does something to the queues of which not every message has to arrive.
+func (c *client) wild() {
+	rnd := c.m.w.net.Rand
+	queue := fmt.Sprintf("x%d", rnd.IntN(3))
+	ttl, length, dlx := uint32(rnd.IntN(20)), uint64(rnd.IntN(5)), "amq.fanout"
+	c.ask(func(r *broker.Requests) {
+		switch rnd.IntN(12) {
+		case 0:
+			o := broker.QueueOptions{DeadLetter: &dlx, MaxLength: &length}
+			if rnd.IntN(2) == 0 {
+				o.MessageTTL = &ttl
+			}
+			r.QueueDeclare(&broker.QueueDeclare{Conn: c.id, Name: queue, Options: o})
+		case 1:
+			o := broker.QueueOptions{AutoDelete: rnd.IntN(2) == 0, Exclusive: rnd.IntN(2) == 0, AlternateExchange: "amq.fanout"}
+			r.QueueDeclare(&broker.QueueDeclare{Conn: c.id, Name: queue, Options: o})
+		case 2:
+			r.Bind(&broker.Bind{Conn: c.id, Exchange: "amq.fanout", Target: queue})
+		case 3:
+			r.Unbind(&broker.Bind{Conn: c.id, Exchange: "amq.fanout", Target: queue})
+		case 4:
+			r.QueuePurge(&broker.QueuePurge{Conn: c.id, Name: queue})
+		case 5:
+			r.QueueDelete(&broker.QueueDelete{Conn: c.id, Name: queue, IfEmpty: rnd.IntN(2) == 0})
+		case 6:
+			c.gets++
+			r.Get(firstGet+c.gets, queue, false)
+		case 7:
+			r.Subscribe(&broker.Subscribe{Conn: c.id, Consumer: settledConsumer, Queue: queue, Settled: true})
+			r.Credit(settledConsumer, 1<<30, rnd.IntN(3) == 0)
+		default:
+			for range 1 + rnd.IntN(6) {
+				c.m.w.published++
+				p := &broker.Publish{Conn: c.id, Format: broker.FormatAMQP091, Key: []byte(queue),
+					Body: fmt.Appendf(nil, "%s/%d.%d/%d", queue, c.m.id, c.id, c.m.w.published)}
+				if rnd.IntN(2) == 0 {
+					p.Exchange = []byte("amq.fanout")
+				}
+				if rnd.IntN(3) == 0 {
+					p.Flags, p.TTL = broker.FlagTTL, ttl
+				}
+				r.Publish(p)
+			}
+		}
+	})
 }

@@ -153,7 +153,7 @@ func (m *member) client(id broker.ConnID) *client {
 
 func (m *member) connect() *client {
 	m.lastConn++
-	c := &client{m: m, id: m.lastConn, held: map[broker.Index]hold{}, sent: map[uint64]string{}}
+	c := &client{m: m, id: m.lastConn, held: map[place]hold{}, sent: map[uint64]string{}}
 	m.clients = append(m.clients, c)
 	m.node.Connect(c.id)
 	return c

@@ -90,6 +90,8 @@ func (w *world) act() {
 		w.weather()
 	case m == nil || m.node.State() != cluster.Active:
 		return
+	case k < 35:
+		m.publisher().wild()
 	case k < 55:
 		m.publisher().publish(queue, 1+r.IntN(8))
 	case k < 70:
@@ -172,6 +174,11 @@ func (w *world) finish() {
 		}
 		c.settle(true)
 	}
+	last.connect().ask(func(r *broker.Requests) {
+		for i := range 3 {
+			r.QueueDelete(&broker.QueueDelete{Name: fmt.Sprintf("x%d", i)})
+		}
+	})
 	w.run(200 * time.Millisecond)
 	w.check.final(got)
 	for _, m := range w.members {

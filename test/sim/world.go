@@ -35,7 +35,7 @@ func newWorld(t testing.TB, seed uint64, size int, trace bool) *world {
 	w := &world{t: t, seed: seed, net: ringtest.New(seed), members: make([]*member, size),
 		ringSeq: make([]uint64, size), side: make([]int, size), trace: trace}
 	w.mesh = &mesh{w: w}
-	w.check = &check{w: w, done: map[string]bool{}, free: map[string]bool{}, only: map[broker.QueueID]*sole{}}
+	w.check = &check{w: w, done: map[string]bool{}, free: map[string]bool{}, consumers: map[string]int{}, last: map[string]int{}}
 	w.net.Attach(worldHost, meshHost{w})
 	return w
 }

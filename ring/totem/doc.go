@@ -30,7 +30,8 @@
 //
 // Files: machine (entry and dispatch), gather, commit, recovery, install (the two
 // configurations), token (a visit), request (retransmission), flow, hold, deliver, send,
-// queue, timers, sets.
+// damper, queue, timers,
+// sets.
 //
 // Departures from the protocol as corosync has it; none is visible to a peer as an error:
 //   - Packets to ourselves do not touch the network (corosync loops them through sockets).
@@ -52,6 +53,8 @@
 //   - When recovery fails, the lists of the gathering before it are forgotten, as after a ring
 //     that was installed; otherwise two halves that just parted can exclude each other again
 //     and again.
+//   - After several rings in quick succession a member rests for a join interval before it
+//     takes others' packets as a cause for the next (damper.go).
 //   - The pause check (corosync drops joins queued while the process slept) is left out:
 //     stale joins are told by their ring number.
 //   - A sender that has used up the window may still send one packet a visit.

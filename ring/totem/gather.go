@@ -57,6 +57,10 @@ func (m *Machine) onJoin(p wire.Packet) {
 			m.stats.Stale++
 			return
 		}
+		if !j.Leave() && m.damper.rests(m.now) {
+			m.stats.Damped++
+			return
+		}
 		m.processJoin(j)
 	case Gather:
 		m.processJoin(j)

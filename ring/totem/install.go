@@ -41,6 +41,7 @@ func (m *Machine) install() {
 	m.recovery = recovery{}
 	m.state = Operational
 	m.stats.Rings++
+	m.damper.installed(m.now, m.cfg.Join)
 }
 
 func (m *Machine) transitional() *Configuration {

@@ -47,6 +47,7 @@ type Stats struct {
 	TokenLosses     uint64
 	Gathers         uint64
 	Rings           uint64 // rings we were in
+	Damped          uint64 // causes for yet another ring that were left for later
 	RecoveryPackets uint64 // old packets we sent in recovery
 	Skipped         uint64 // old packets nobody could deliver
 }
@@ -80,8 +81,9 @@ type Machine struct {
 	failed    nodeSet     // of those, whom we take for dead
 	consensus nodeSet     // of those, who have the same two lists as we
 	leaving   nodeSet     // who said goodbye since the last configuration
-	deaf      bool        // we failed to receive: the next ring is ours alone
-	join      wire.Join   // decoding space
+	damper    damper
+	deaf      bool      // we failed to receive: the next ring is ours alone
+	join      wire.Join // decoding space
 	joinFail  nodeSet
 	joinProc  nodeSet
 	scratch   nodeSet

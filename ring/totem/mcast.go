@@ -61,6 +61,10 @@ func (m *Machine) foreignMcast(mc *wire.Mcast) {
 func (m *Machine) onForeign(n wire.NodeID) {
 	switch m.state {
 	case Operational:
+		if m.damper.rests(m.now) {
+			m.stats.Damped++
+			return
+		}
 	case Gather:
 		if m.proc.has(n) {
 			return

@@ -19,7 +19,7 @@ import (
 const (
 	startLimit = 2 * time.Minute
 	stopLimit  = 20 * time.Second
-	pollPause  = 100 * time.Millisecond
+	pollPause  = 20 * time.Millisecond
 )
 
 // Options are what every kind of cluster is started with.

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 
+	amqp100 "github.com/Azure/go-amqp"
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
@@ -119,14 +120,14 @@ func (c *Qpidd) serves(i int) error {
 
 // Representative is the member that holds the ring's token when there is nothing to do: the
 // one with the lowest node id.
-func (c *Qpidd) Representative() (int, error) {
-	conn, err := amqp.Dial(c.urls[0])
+func (c *Qpidd) Representative(ctx context.Context) (int, error) {
+	conn, err := amqp100.Dial(ctx, c.urls[0], nil)
 	if err != nil {
 		return 0, err
 	}
 	defer conn.Close()
 	best, lowest := -1, uint64(0)
-	for key, value := range conn.Properties {
+	for key, value := range conn.Properties() {
 		text, ok := value.(string)
 		if !ok || !strings.HasPrefix(key, "qpid.cluster-member-") {
 			continue

@@ -153,6 +153,28 @@ func (b *Broker) Members(e *Entry, members []MemberID) {
 	}
 }
 
+// Anew goes on with members after a time in which nothing was ordered for all of them: every
+// connection has ended, every queue is handed over, and any message may have been delivered.
+func (b *Broker) Anew(e *Entry, members []MemberID) {
+	b.Settle(e.Now)
+	b.applied = e.Index
+	b.members = slices.Clone(members)
+	slices.Sort(b.members)
+	everybody := func(MemberID) bool { return true }
+	for _, p := range b.ports {
+		p.locals, p.early = nil, nil
+	}
+	for _, q := range b.order {
+		q.doubt(e.Index, everybody)
+		q.locals = nil
+	}
+	b.dropOwned(e, func(Origin) bool { return true })
+	for _, q := range b.order {
+		b.handOver(q, b.candidate(q), e.Index)
+		q.shard.mark(q)
+	}
+}
+
 // doubt notes that messages of q may have been delivered although nobody knows of it: what a
 // dispatcher had handed out, and to whom, died with it; so did what a member's consumers held
 // that had not reported it to a new one.
@@ -203,6 +225,13 @@ func (b *Broker) elect(q *Queue, i Index) {
 	if len(b.members) == 0 {
 		return
 	}
+	if best := b.candidate(q); best != q.dispatcher {
+		b.handOver(q, best, i)
+	}
+}
+
+// candidate is the member that is to dispatch q.
+func (b *Broker) candidate(q *Queue) MemberID {
 	best, most := MemberID(0), -1
 	for _, m := range b.members {
 		n := 0
@@ -215,9 +244,7 @@ func (b *Broker) elect(q *Queue, i Index) {
 			best, most = m, n
 		}
 	}
-	if best != q.dispatcher {
-		b.handOver(q, best, i)
-	}
+	return best
 }
 
 // handOver makes m the dispatcher of q. Everybody says what its consumers hold before m
@@ -236,7 +263,7 @@ func (b *Broker) handOver(q *Queue, m MemberID, i Index) {
 	q.ready, q.readyBytes = 0, 0
 	var held []Index
 	q.each(func(_ uint64, s *slot) bool {
-		if s.state == slotHeld && s.holder.local() {
+		if s.state == slotHeld && s.holder.local() && len(q.locals) > 0 {
 			if s.leaving == staying {
 				held = append(held, s.index)
 			}

@@ -203,13 +203,13 @@ func (n *Node) expected() int {
 // who comes along now need not have seen it.
 func (n *Node) refreeze(v *View) {
 	n.active = filter(n.active, func(m broker.MemberID) bool { return slices.Contains(v.Came, m) })
-	n.voidClients()
+	n.voidBacklog()
 }
 
-// voidClients lets go of what clients of this member have under way.
-func (n *Node) voidClients() {
+// voidBacklog gives up what was ordered without quorum. Clients cannot know what became of
+// their requests, so they are disconnected.
+func (n *Node) voidBacklog() {
 	n.join.backlog = nil
-	n.out, n.cut = n.out[:0], 0
 	n.awaiting = n.awaiting[:0]
 	n.frozenAt = 0
 	n.dropClients("this member lost the quorum; connect to another member")
@@ -227,9 +227,10 @@ func (n *Node) Dead(now time.Duration, m broker.MemberID) {
 	n.testify()
 }
 
-// testify tells the others who is known to be dead, if that can make a quorum.
+// testify tells the others who is known to be dead, if that can make a quorum: where votes are
+// configured it cannot, the dead stay expected.
 func (n *Node) testify() {
-	if n.state != Frozen {
+	if n.state != Frozen || n.cfg.Size > 0 {
 		return
 	}
 	for _, m := range n.corpses {
@@ -255,23 +256,32 @@ func (n *Node) dead(r *controlReader) {
 	if n.state == Frozen && n.cfg.Size == 0 {
 		n.electorate = filter(n.electorate, func(x broker.MemberID) bool { return x != m })
 		if n.quorate(n.active) {
-			n.thaw(n.active, true)
+			n.thaw(n.active)
 		}
 	}
 	n.asides = append(n.asides, n.hello().encode())
 	n.testify()
 }
 
-// thaw goes on with members. What was ordered while there was no quorum counts only if all
-// of them have seen it.
-func (n *Node) thaw(members []broker.MemberID, replay bool) {
+// thaw goes on with members, in the view in which they lost the quorum: what was ordered
+// since counts.
+func (n *Node) thaw(members []broker.MemberID) {
 	n.state, n.frozenAt = Active, 0
-	if !replay {
-		n.voidClients()
-	}
 	n.setActive(n.advance(), members)
 	n.event(Event{Kind: EventThawed, Text: fmt.Sprintf("%d members", len(members))})
 	n.replay()
+}
+
+// thawAnew goes on with members that have been apart: what was ordered meanwhile is void, and
+// with it what members have said of what their clients hold. So every client is gone, and all
+// that was held is anybody's again.
+func (n *Node) thawAnew(members []broker.MemberID) {
+	n.voidBacklog()
+	n.state = Active
+	e := n.advance()
+	n.active, n.electorate, n.epoch = members, slices.Clone(members), e.Index
+	n.broker.Anew(e, members)
+	n.event(Event{Kind: EventThawed, Text: fmt.Sprintf("%d members", len(members))})
 }
 
 // aside takes a control entry at its place in the order.
@@ -347,7 +357,7 @@ func (n *Node) decide() {
 	}
 	if slices.Contains(winners, n.cfg.Self) {
 		if n.state == Frozen {
-			n.thaw(winners, false)
+			n.thawAnew(winners)
 		}
 	} else if own := n.view.hello(n.cfg.Self); own.state == Active || own.state == Frozen {
 		n.demote(n.view.hello(winners[0]))
@@ -422,7 +432,7 @@ func (n *Node) demote(winner *hello) {
 			"Cluster-ID mismatch: this member is of cluster %s and has messages of it, the others are of cluster %s; give one of them another --cluster-name, or stop this member to drop its messages", n.id, winner.id)})
 	}
 	n.event(Event{Kind: EventDemoted, Text: "another part of the cluster went on without this member"})
-	n.voidClients()
+	n.voidBacklog()
 	n.restart()
 }
 
@@ -438,6 +448,7 @@ func (n *Node) restart() {
 	n.retired = append(n.retired, n.log)
 	n.log = journal.New(journal.Config{}, n.cfg.Memory)
 	n.awaiting = n.awaiting[:0]
+	n.out, n.cut = n.out[:0], 0
 }
 
 // reapLogs frees logs given up earlier once no connection reads from them.

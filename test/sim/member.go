@@ -174,8 +174,10 @@ func (w *world) crash(m *member) {
 	w.members[m.slot] = nil
 	w.mesh.members(m.id, nil)
 	for _, o := range w.members {
-		if o != nil && w.reaches(o.slot, m.slot) && w.net.Rand.IntN(4) > 0 {
-			o.ring.Machine.Suspect(w.net.Now(), wire.NodeID(m.slot+1))
+		if o != nil && w.reaches(o.slot, m.slot) {
+			if w.net.Rand.IntN(8) > 0 {
+				o.ring.Machine.Suspect(w.net.Now(), wire.NodeID(m.slot+1))
+			}
 			o.node.Dead(w.net.Now(), m.id)
 			o.touch()
 		}

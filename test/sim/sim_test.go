@@ -64,12 +64,21 @@ func live(t *testing.T, seed uint64, trace bool) {
 		w.members[0].connect().declare(fmt.Sprintf("q%d", q))
 	}
 	w.run(50 * time.Millisecond)
-	for range 30 {
+	for range 35 {
 		w.act()
-		w.run(time.Duration(w.net.Rand.IntN(20000)) * time.Microsecond)
+		w.run(w.pause())
 	}
 	w.rest()
 	w.finish()
+}
+
+// pause is how long nothing is done: mostly less than a token's round trips under way take,
+// at times longer than it takes to notice that members are gone.
+func (w *world) pause() time.Duration {
+	if w.net.Rand.IntN(100) < 8 || !w.whole() && w.net.Rand.IntN(100) < 30 {
+		return time.Duration(w.net.Rand.IntN(900)) * time.Millisecond
+	}
+	return time.Duration(w.net.Rand.IntN(20000)) * time.Microsecond
 }
 
 // act does one thing to the cluster or lets a client do one.
@@ -80,10 +89,13 @@ func (w *world) act() {
 	switch k := r.IntN(100); {
 	case k < 3 && w.calm():
 		w.part()
-	case k < 8:
+	case k < 5:
 		w.heal()
 	case k < 11 && w.calm() && m != nil:
 		w.crash(m)
+		if o := w.members[r.IntN(len(w.members))]; o != nil && r.IntN(3) == 0 {
+			w.crash(o) // one that is left knows of both
+		}
 	case k < 16:
 		w.restart()
 	case k < 20:

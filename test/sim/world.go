@@ -100,15 +100,15 @@ func (w *world) run(d time.Duration) {
 	})
 }
 
-// part splits the network in two; heal undoes it.
+// part splits the network in two or three; heal undoes it.
 func (w *world) part() {
-	var sides [2][]wire.NodeID
+	sides := make([][]wire.NodeID, 2+w.net.Rand.IntN(2))
 	for i := range w.side {
-		w.side[i] = w.net.Rand.IntN(2)
+		w.side[i] = w.net.Rand.IntN(len(sides))
 		sides[w.side[i]] = append(sides[w.side[i]], wire.NodeID(i+1))
 	}
 	w.logf("part %v", w.side)
-	w.net.Partition(append(sides[0], worldHost), sides[1])
+	w.net.Partition(append([][]wire.NodeID{append(sides[0], worldHost)}, sides[1:]...)...)
 }
 
 func (w *world) heal() {

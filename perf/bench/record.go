@@ -124,6 +124,17 @@ func thisMachine() (m machine) {
 	return m
 }
 
+// field reads a figure from a file of /proc whose lines are like "name: 4711 kB".
+func field(text []byte, name string) int64 {
+	for line := range strings.Lines(string(text)) {
+		var kb int64
+		if n, _ := fmt.Sscanf(line, name+": %d kB", &kb); n == 1 {
+			return kb << 10
+		}
+	}
+	return 0
+}
+
 // commit is what the binary was built from, with a mark if that was changed; where it does not
 // tell, the tree's.
 func commit(binary string) string {

@@ -1,6 +1,7 @@
 package cpg_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -108,7 +109,7 @@ func TestNoAllocations(t *testing.T) {
 // BenchmarkMachine is the work of three machines for a message, without a network.
 func BenchmarkMachine(b *testing.B) {
 	for _, size := range []int{256, 1024} {
-		b.Run(time.Duration(size).String()[:len(time.Duration(size).String())-2]+"B", func(b *testing.B) {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
 			w := newWired(b)
 			msg := make([]byte, size)
 			b.SetBytes(int64(size))

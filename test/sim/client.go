@@ -63,6 +63,9 @@ func (c *client) publish(queue string, n int) {
 		if w.net.Rand.IntN(20) == 0 {
 			pad = strings.Repeat(".", w.net.Rand.IntN(5000))
 		}
+		if w.large && w.net.Rand.IntN(8) == 0 {
+			pad = strings.Repeat(".", 60000+w.net.Rand.IntN(100000))
+		}
 		c.sent[c.number+1] = body
 		c.ask(func(r *broker.Requests) {
 			r.Publish(&broker.Publish{Conn: c.id, Format: broker.FormatAMQP091, Key: []byte(queue), Body: []byte(body + pad)})

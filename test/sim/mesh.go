@@ -21,7 +21,7 @@ type meshItem struct {
 }
 
 func (h *mesh) send(from, to broker.MemberID, data []byte) {
-	delay := time.Duration(h.w.net.Rand.IntN(400)) * time.Microsecond
+	delay := time.Duration(h.w.net.Rand.Int64N(int64(h.w.meshDelay)))
 	h.queue = append(h.queue, meshItem{from, to, slices.Clone(data), h.w.net.Now() + delay})
 	h.w.net.WakeAt(worldHost, h.w.net.Now()+delay)
 }

@@ -164,7 +164,8 @@ func (w *world) finish() {
 	for _, m := range w.members {
 		m.dropClients()
 	}
-	w.run(100 * time.Millisecond)
+	// What the mesh still carries, a slow one there and back, has to come to rest.
+	w.run(400 * time.Millisecond)
 	last := w.members[w.net.Rand.IntN(len(w.members))]
 	got := map[string]bool{}
 	for q := range queues {
@@ -174,7 +175,7 @@ func (w *world) finish() {
 			r.Subscribe(&broker.Subscribe{Conn: c.id, Consumer: 1, Queue: fmt.Sprintf("q%d", q)})
 			r.Credit(1, c.credit, false)
 		})
-		w.run(100 * time.Millisecond)
+		w.run(400 * time.Millisecond)
 		for _, h := range c.held {
 			got[h.body] = true
 		}
@@ -191,7 +192,7 @@ func (w *world) finish() {
 			r.QueueDelete(&broker.QueueDelete{Name: fmt.Sprintf("x%d", i)})
 		}
 	})
-	w.run(200 * time.Millisecond)
+	w.run(400 * time.Millisecond)
 	w.check.final(got)
 	for _, m := range w.members {
 		if live := m.node.Status().Log.Live; live != 0 {

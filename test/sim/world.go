@@ -23,6 +23,8 @@ type world struct {
 	side      []int // of each slot, while the network is parted
 	pid       uint32
 	published int
+	meshDelay time.Duration // longest
+	large     bool          // some messages are of many packets
 	trace     bool
 }
 
@@ -35,6 +37,8 @@ func newWorld(t testing.TB, seed uint64, size int, trace bool) *world {
 	w := &world{t: t, seed: seed, net: ringtest.New(seed), members: make([]*member, size),
 		ringSeq: make([]uint64, size), side: make([]int, size), trace: trace}
 	w.mesh = &mesh{w: w}
+	w.meshDelay = []time.Duration{400 * time.Microsecond, 5 * time.Millisecond, 60 * time.Millisecond}[w.net.Rand.IntN(3)]
+	w.large = w.net.Rand.IntN(6) == 0
 	w.check = &check{w: w, done: map[string]bool{}, free: map[string]bool{}, consumers: map[string]int{}, last: map[string]int{}}
 	w.net.Attach(worldHost, meshHost{w})
 	return w

@@ -273,6 +273,35 @@ func (b *Broker) Collect(to Sink) {
 	}
 }
 
+// Carry moves messages out of memory that they keep from reuse. It is called between runs,
+// when the log is fragmented.
+func (b *Broker) Carry() error {
+	moved := map[Ref]Ref{} // a record may be in several queues
+	for _, q := range b.order {
+		var failed error
+		q.each(func(_ uint64, m *slot) bool {
+			to, known := moved[m.ref]
+			if !known {
+				if !b.log.Sparse(m.ref) {
+					return true
+				}
+				if to, failed = b.log.Carry(m.ref); failed != nil {
+					return false
+				}
+				moved[m.ref] = to
+			}
+			b.log.Retain(to, 1)
+			b.log.Drop(m.ref)
+			m.ref = to
+			return true
+		})
+		if failed != nil {
+			return failed
+		}
+	}
+	return nil
+}
+
 // Applied is the index of the last entry applied.
 func (b *Broker) Applied() Index { return b.applied }
 

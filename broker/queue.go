@@ -13,6 +13,10 @@ type Log interface {
 	Pin(Ref) Pin // safe to call from several shards at once
 	// Append adds a record made here, as dead lettering does, from its parts.
 	Append(index Index, durable bool, parts ...[]byte) (Ref, error)
+	// Sparse tells whether a record is one of few that keep much dead memory from reuse;
+	// Carry copies such a one forward.
+	Sparse(Ref) bool
+	Carry(Ref) (Ref, error)
 }
 
 // MemberID names a member of the cluster: its node id in the upper half, its process id

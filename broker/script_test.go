@@ -49,6 +49,10 @@ func (l *benchLog) Retain(r Ref, n int) { l.live[r.Extent] += n }
 func (l *benchLog) Pin(Ref) Pin         { l.pins++; return l }
 func (l *benchLog) Unpin()              { l.pins-- }
 
+// Sparse has every record carried forward whenever anybody asks.
+func (l *benchLog) Sparse(Ref) bool          { return true }
+func (l *benchLog) Carry(r Ref) (Ref, error) { return l.add(l.records[r.Extent]), nil }
+
 func (l *benchLog) Drop(r Ref) {
 	if l.live[r.Extent]--; l.live[r.Extent] < 0 {
 		panic("record dropped more often than retained")
@@ -98,6 +102,9 @@ func (o *bench) run() {
 	for busy := true; busy; {
 		busy = false
 		for _, m := range o.members {
+			if err := m.b.Carry(); err != nil {
+				panic(err)
+			}
 			more := m.b.Run(o.now)
 			m.b.Collect(m)
 			busy = busy || more || len(m.pending) > 0 || len(m.mesh) > 0

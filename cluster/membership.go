@@ -398,10 +398,23 @@ func (n *Node) winners() (list []broker.MemberID, history bool) {
 	n.electorate = best.electorate
 	ok := n.quorate(all)
 	n.electorate = mine
-	if !ok {
+	if !ok && !n.allHere(len(all)) {
 		return nil, true
 	}
 	return same, true
+}
+
+// allHere tells whether as many members are here as are configured, of whom so many hold the
+// history and the others come with nothing. They cannot vote for a history that they may once
+// have known better, but then nobody is left who does.
+func (n *Node) allHere(holders int) bool {
+	joining := 0
+	for _, h := range n.view.hellos {
+		if h.state == Joining {
+			joining++
+		}
+	}
+	return n.cfg.Size > 0 && holders+joining >= n.cfg.Size
 }
 
 // outranks tells whether h's history counts more than o's.

@@ -241,6 +241,11 @@ func (n *Node) Flush(now time.Duration) (more bool) {
 				break
 			}
 		}
+		if n.log.Fragmented() {
+			if err := n.broker.Carry(); err != nil {
+				panic("cluster: no memory to carry messages forward: " + err.Error())
+			}
+		}
 	}
 	n.send()
 	n.feedDonors()
@@ -287,6 +292,13 @@ func (r *records) Bytes(f broker.Ref) []byte      { return r.log.Bytes(journal.R
 func (r *records) Retain(f broker.Ref, times int) { r.log.Retain(journal.Ref(f), times) }
 func (r *records) Drop(f broker.Ref)              { r.log.Drop(journal.Ref(f)) }
 func (r *records) Pin(f broker.Ref) broker.Pin    { return r.log.Pin(journal.Ref(f)) }
+
+func (r *records) Sparse(f broker.Ref) bool { return r.log.Sparse(journal.Ref(f)) }
+
+func (r *records) Carry(f broker.Ref) (broker.Ref, error) {
+	ref, err := r.log.Carry(journal.Ref(f), journal.Transient)
+	return broker.Ref(ref), err
+}
 
 func (r *records) Append(i broker.Index, durable bool, parts ...[]byte) (broker.Ref, error) {
 	size := 0

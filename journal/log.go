@@ -63,6 +63,7 @@ type Extent struct {
 	bytes  []byte
 	used   int
 	live   int64        // references to its records
+	weight int64        // bytes of the records they name
 	open   int          // begun and not committed
 	pins   atomic.Int64 // readers on other goroutines: the only word that is shared
 	inUse  bool
@@ -91,7 +92,7 @@ type Log struct {
 // Stats are the log's figures.
 type Stats struct {
 	Records, Appended int64 // ever
-	Live              int64 // references now
+	Live, LiveBytes   int64 // references now, and the bytes they name
 	MemoryBytes       int64 // extents now, spare ones included
 	Extents           int   // in use now
 }
@@ -202,15 +203,20 @@ func (l *Log) Bytes(ref Ref) []byte {
 
 // Retain adds n references to ref.
 func (l *Log) Retain(ref Ref, n int) {
-	l.extents[ref.Extent].live += int64(n)
+	e := l.extents[ref.Extent]
+	e.live += int64(n)
+	e.weight += int64(n) * int64(ref.Length)
 	l.stats.Live += int64(n)
+	l.stats.LiveBytes += int64(n) * int64(ref.Length)
 }
 
 // Drop removes one reference to ref.
 func (l *Log) Drop(ref Ref) {
 	e := l.extents[ref.Extent]
 	e.live--
+	e.weight -= int64(ref.Length)
 	l.stats.Live--
+	l.stats.LiveBytes -= int64(ref.Length)
 	if e.live < 0 {
 		panic("journal: record dropped more often than retained")
 	}
@@ -273,7 +279,7 @@ func (l *Log) take(n int) (*Extent, error) {
 	if n == ExtentBytes && len(l.spare) > 0 {
 		e := l.spare[len(l.spare)-1]
 		l.spare = l.spare[:len(l.spare)-1]
-		e.used, e.inUse = 0, true
+		e.used, e.weight, e.inUse = 0, 0, true
 		l.stats.Extents++
 		return e, nil
 	}
@@ -298,6 +304,35 @@ func (l *Log) take(n int) (*Extent, error) {
 	l.stats.MemoryBytes += int64(n)
 	l.stats.Extents++
 	return e, nil
+}
+
+// carryBytes is how much of the log may be dead, beyond as much as is alive, before what is
+// alive in sparse extents is worth carrying forward: so much is appended, at least, between
+// two times that the owner goes through what it holds.
+const carryBytes = 64 << 20
+
+// Fragmented tells whether long-lived records hold so many extents that the owner should
+// carry them forward.
+func (l *Log) Fragmented() bool {
+	return int64(l.stats.Extents)*ExtentBytes > 2*l.stats.LiveBytes+carryBytes && l.stats.MemoryBytes > carryBytes
+}
+
+// Sparse tells whether less than half of ref's extent is alive.
+func (l *Log) Sparse(ref Ref) bool {
+	e := l.extents[ref.Extent]
+	return e.shared && e.open == 0 && 2*e.weight < int64(e.used) && e != l.current[Transient] && e != l.current[Durable]
+}
+
+// Carry copies ref's record forward. The owner retains the copy and drops what it replaces.
+func (l *Log) Carry(ref Ref, c Class) (Ref, error) {
+	s, err := l.Begin(int(ref.Length), c)
+	if err != nil {
+		return Ref{}, err
+	}
+	old := l.extents[ref.Extent].bytes[ref.Offset : ref.Offset+HeaderBytes]
+	copy(s.Bytes(), l.Bytes(ref))
+	view, index := binary.LittleEndian.Uint64(old[8:]), binary.LittleEndian.Uint64(old[16:])
+	return l.Commit(s, View(view), Index(index)), nil
 }
 
 // Heap is a Memory of Go's own, for tests and simulations.

@@ -96,6 +96,54 @@ func TestConsumersThatKeepUp(t *testing.T) {
 	}
 }
 
+// TestCarryForward keeps one record in a hundred and sees that the log stays in proportion.
+func TestCarryForward(t *testing.T) {
+	l := New(Config{}, Heap{})
+	type kept struct {
+		ref   Ref
+		entry []byte
+	}
+	var live []kept
+	most := int64(0)
+	for i := range 400000 {
+		entry := bytes.Repeat([]byte{byte(i), byte(i >> 8)}, 500)
+		ref := put(t, l, Index(i), entry, Transient)
+		if i%100 == 0 {
+			l.Retain(ref, 1)
+			live = append(live, kept{ref, entry})
+		}
+		l.Settled(ref)
+		most = max(most, l.Stats().MemoryBytes)
+		if !l.Fragmented() {
+			continue
+		}
+		for k := range live {
+			v := &live[k]
+			if !l.Sparse(v.ref) {
+				continue
+			}
+			ref, err := l.Carry(v.ref, Transient)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.Retain(ref, 1)
+			l.Drop(v.ref)
+			v.ref = ref
+		}
+		if l.Fragmented() {
+			t.Fatalf("still fragmented: %+v", l.Stats())
+		}
+	}
+	for _, v := range live {
+		if err := l.Verify(v.ref); err != nil || !bytes.Equal(l.Bytes(v.ref), v.entry) {
+			t.Fatalf("a record was lost on its way: %v", err)
+		}
+	}
+	if limit := 2*l.Stats().LiveBytes + carryBytes + 16*ExtentBytes; most > limit {
+		t.Fatalf("%d bytes at most for %d alive", most, l.Stats().LiveBytes)
+	}
+}
+
 func TestPinnedBytesOutliveTheirRecord(t *testing.T) {
 	l := New(Config{}, Heap{})
 	entry := bytes.Repeat([]byte("x"), 2*ExtentBytes)

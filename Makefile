@@ -6,7 +6,7 @@ export CGO_ENABLED = 0
 BIN := bin/qpidd bin/qpid-cluster bin/qpid-perf
 FUZZTIME ?= 10s
 
-.PHONY: help all build demo test test-privileged lint bench bench-cluster bench-failover bench-memory generate fuzz clean deps
+.PHONY: help all build demo test test-privileged lint bench bench-cluster bench-failover bench-memory bench-standalone generate fuzz clean deps
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -40,7 +40,7 @@ lint: deps ## formatting, vet, and the house rules
 	$(GO) vet -tags invariants ./...
 	$(GO) test -count=1 ./internal/lint
 
-bench: bench-cluster bench-failover bench-memory ## every benchmark; results go to perf/results
+bench: bench-cluster bench-failover bench-memory bench-standalone ## every benchmark; results go to perf/results
 
 bench-cluster: build ## throughput and latency of three members, against RabbitMQ and NATS in the same run
 	$(GO) run ./perf/bench cluster
@@ -50,6 +50,9 @@ bench-failover: build ## what clients of the survivors notice of a kill -9
 
 bench-memory: build ## what a million queued messages cost
 	$(GO) run ./perf/bench memory
+
+bench-standalone: build ## one broker without a cluster, against RabbitMQ
+	$(GO) run ./perf/bench standalone
 
 generate: ## make the generated code anew from the specifications' facts
 	$(GO) generate ./...

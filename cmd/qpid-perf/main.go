@@ -82,6 +82,7 @@ func command() *cobra.Command {
 	f.DurationVar(&o.WarmUp, "warm-up", o.WarmUp, "how long to run before that")
 	f.DurationVar(&o.Drain, "drain", o.Drain, "how long consumers may be silent at the end before what is missing is lost")
 	f.StringVar(&o.Queue, "queue", o.Queue, "queue, or stream")
+	f.StringVar(&o.Prefix100, "prefix", o.Prefix100, "amqp100: goes before the queue's name; /amq/queue/ for RabbitMQ 3")
 	f.StringVar(&o.QueueType, "queue-type", o.QueueType, "classic or quorum, sent as x-queue-type; nats: one replica or three")
 	f.BoolVar(&o.Durable, "durable", o.Durable, "durable queue and messages")
 	f.BoolVar(&o.Declare, "declare", o.Declare, "declare the queue before, and delete it afterwards")

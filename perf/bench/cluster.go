@@ -12,6 +12,7 @@ import (
 	"github.com/qpidd-cluster/qpidd-cluster/perf/load"
 	"github.com/qpidd-cluster/qpidd-cluster/perf/peers"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // The cluster benchmark: three nodes each of this broker, RabbitMQ and NATS, all up at once,
@@ -25,7 +26,8 @@ const (
 	natsName = "nats"
 )
 
-type clusterOptions struct {
+// compareOptions are what systems are compared by.
+type compareOptions struct {
 	Systems  []string
 	Rounds   int
 	Duration time.Duration
@@ -36,16 +38,21 @@ type clusterOptions struct {
 	Output   string
 	Profile  string
 	AckEvery int
+	alone    bool // one node of each, without a cluster
 }
 
 // cell is one thing that is measured of every system.
 type cell struct {
-	Name string  `json:"name"`
-	Size int     `json:"size_bytes"`
-	Rate float64 `json:"rate_per_s"`
+	Name     string  `json:"name"`
+	Protocol string  `json:"protocol,omitempty"` // else the system's own
+	Size     int     `json:"size_bytes"`
+	Rate     float64 `json:"rate_per_s"`
 }
 
-func (o *clusterOptions) cells() []cell {
+func (o *compareOptions) cells() []cell {
+	if o.alone {
+		return standaloneCells()
+	}
 	return []cell{
 		{Name: "throughput 256 B", Size: 256},
 		{Name: "throughput 1 KiB", Size: 1024},
@@ -54,7 +61,7 @@ func (o *clusterOptions) cells() []cell {
 }
 
 func clusterCommand() *cobra.Command {
-	o := clusterOptions{
+	o := compareOptions{
 		Systems: []string{qpidd, rabbitmq, natsName}, Rounds: 3, Duration: 5 * time.Second,
 		WarmUp: 2 * time.Second, Rate: 200, Binary: "bin/qpidd", Dir: "/dev/shm",
 		Output: "perf/results/cluster.json", Profile: "perf/results/cluster-profile.txt", AckEvery: load.Defaults().AckEvery,
@@ -65,18 +72,22 @@ func clusterCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(c *cobra.Command, _ []string) error { return o.run(c.Context()) },
 	}
-	f := c.Flags()
+	o.flags(c.Flags())
+	c.Flags().Float64Var(&o.Rate, "rate", o.Rate, "messages a second of the latency cell")
+	c.Flags().StringVar(&o.Profile, "profile", o.Profile,
+		"where a profile of our brokers goes, taken afterwards; empty is none")
+	return c
+}
+
+func (o *compareOptions) flags(f *pflag.FlagSet) {
 	f.StringSliceVar(&o.Systems, "systems", o.Systems, "which to run; the targets need all")
 	f.IntVar(&o.Rounds, "rounds", o.Rounds, "how often each cell is measured")
 	f.DurationVar(&o.Duration, "duration", o.Duration, "how long each time")
 	f.DurationVar(&o.WarmUp, "warm-up", o.WarmUp, "how long to run before that")
-	f.Float64Var(&o.Rate, "rate", o.Rate, "messages a second of the latency cell")
 	f.IntVar(&o.AckEvery, "ack-every", o.AckEvery, "consumers acknowledge so many at once")
 	f.StringVar(&o.Binary, "qpidd", o.Binary, "the broker of this tree")
 	f.StringVar(&o.Dir, "dir", o.Dir, "where all keep their files; in memory, so that no disk is measured")
 	f.StringVar(&o.Output, "output", o.Output, "where the results go; empty is nowhere")
-	f.StringVar(&o.Profile, "profile", o.Profile, "where a profile of our brokers goes, taken afterwards; empty is none")
-	return c
 }
 
 // system is a running cluster with the protocol it is spoken to in.
@@ -87,7 +98,7 @@ type system struct {
 	idle     float64 // cores used while nobody talks to it
 }
 
-func (o *clusterOptions) run(ctx context.Context) error {
+func (o *compareOptions) run(ctx context.Context) error {
 	return inDirectory(o.Dir, func(dir string) error {
 		res, err := o.compare(ctx, dir)
 		if err != nil {
@@ -104,7 +115,7 @@ func (o *clusterOptions) run(ctx context.Context) error {
 	})
 }
 
-func (o *clusterOptions) compare(ctx context.Context, dir string) (res *results, err error) {
+func (o *compareOptions) compare(ctx context.Context, dir string) (res *results, err error) {
 	var systems []*system
 	defer func() {
 		for _, s := range systems {
@@ -129,9 +140,12 @@ func (o *clusterOptions) compare(ctx context.Context, dir string) (res *results,
 	return o.results(systems, runs), nil
 }
 
-func (o *clusterOptions) start(ctx context.Context, dir, name string) (*system, error) {
+func (o *compareOptions) start(ctx context.Context, dir, name string) (*system, error) {
 	s := &system{name: name, protocol: load.AMQP091}
 	p := peers.Options{Dir: filepath.Join(dir, name), Nodes: 3}
+	if o.alone {
+		p.Nodes, p.Alone, p.Plugins = 1, true, []string{"rabbitmq_amqp1_0"}
+	}
 	err := os.MkdirAll(p.Dir, 0o700)
 	if err != nil {
 		return nil, err
@@ -203,7 +217,7 @@ func (m *measured) throughput() float64 {
 	return min(m.Load.ConfirmedPerSecond, m.Load.ConsumedPerSecond)
 }
 
-func (o *clusterOptions) measure(ctx context.Context, systems []*system) (list []measured, err error) {
+func (o *compareOptions) measure(ctx context.Context, systems []*system) (list []measured, err error) {
 	for round := range o.Rounds {
 		for _, c := range o.cells() {
 			// Each round begins with another system, so that none always follows the same.
@@ -223,11 +237,22 @@ func (o *clusterOptions) measure(ctx context.Context, systems []*system) (list [
 	return list, nil
 }
 
-func (o *clusterOptions) one(ctx context.Context, s *system, c cell, round int) (m measured, err error) {
+func (o *compareOptions) one(ctx context.Context, s *system, c cell, round int) (m measured, err error) {
 	urls := s.cluster.URLs()
 	l := load.Defaults()
 	l.Protocol = s.protocol
-	l.ProducerURLs, l.ConsumerURLs = urls[:1], urls[1:2]
+	l.ProducerURLs, l.ConsumerURLs = urls[:1], urls[:1]
+	if len(urls) > 1 {
+		l.ConsumerURLs = urls[1:2]
+	} else {
+		l.QueueType = "classic"
+	}
+	if c.Protocol != "" {
+		l.Protocol = c.Protocol
+	}
+	if s.name == rabbitmq {
+		l.Prefix100 = "/amq/queue/"
+	}
 	// RabbitMQ puts a queue's leader where it was declared, and is faster with it there.
 	l.DeclareURL = urls[0]
 	l.Size, l.Rate, l.Duration, l.WarmUp, l.AckEvery = c.Size, c.Rate, o.Duration, o.WarmUp, o.AckEvery

@@ -1,6 +1,9 @@
 // Bench runs the benchmarks whose results are kept in perf/results.
 //
-//	go run ./perf/bench cluster
+//	go run ./perf/bench cluster       three members against RabbitMQ and NATS
+//	go run ./perf/bench failover      what clients notice of a kill -9
+//	go run ./perf/bench memory        what a million queued messages cost
+//	go run ./perf/bench standalone    one broker without a cluster
 package main
 
 import (
@@ -22,7 +25,7 @@ func main() {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(clusterCommand(), failoverCommand(), memoryCommand())
+	root.AddCommand(clusterCommand(), failoverCommand(), memoryCommand(), standaloneCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)

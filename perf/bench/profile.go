@@ -18,7 +18,7 @@ var profiled = []string{"the producer's", "the consumer's", "without clients"}
 
 // profile runs the first cell once more, on brokers of its own that write CPU profiles, and
 // keeps what these say as text. What is compared is not profiled.
-func (o *clusterOptions) profile(ctx context.Context, dir string) (err error) {
+func (o *compareOptions) profile(ctx context.Context, dir string) (err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}

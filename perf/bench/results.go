@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+
+	"github.com/qpidd-cluster/qpidd-cluster/perf/load"
 )
 
 // results are what is kept of a comparison of systems.
@@ -36,20 +38,27 @@ type median struct {
 	Wrong      uint64  `json:"lost_duplicated_reordered"`
 }
 
-func (o *clusterOptions) results(systems []*system, runs []measured) *results {
+func (o *compareOptions) results(systems []*system, runs []measured) *results {
 	r := &results{
 		record: newRecord(o.Binary), Cells: o.cells(), Runs: runs,
 	}
-	r.How = fmt.Sprintf("three nodes of each on one host over loopback, all up at once, files in %s; one producer with"+
-		" 256 unconfirmed on one member, one consumer on another that acknowledges every %d; load generator on the same"+
-		" host; medians of %d rounds of %v", o.Dir, o.AckEvery, o.Rounds, o.Duration)
+	where := "three nodes of each on one host over loopback, all up at once, files in %s; one producer with" +
+		" %d unconfirmed on one member, one consumer on another that acknowledges every %d"
+	if o.alone {
+		where = "one node of each on one host over loopback, all up at once, files in %s; one producer with" +
+			" %d unconfirmed, one consumer that acknowledges every %d where the protocol can"
+	}
+	r.How = fmt.Sprintf(where+"; load generator on the same host; medians of %d rounds of %v",
+		o.Dir, load.Defaults().InFlight, o.AckEvery, o.Rounds, o.Duration)
 	for _, s := range systems {
 		r.Systems = append(r.Systems, about{s.name, s.cluster.Name(), s.cluster.Settings(), s.idle})
 		for _, c := range r.Cells {
 			r.Medians = append(r.Medians, medianOf(s.name, c.Name, runs))
 		}
 	}
-	r.targets()
+	if !o.alone {
+		r.targets()
+	}
 	return r
 }
 

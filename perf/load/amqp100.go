@@ -41,7 +41,7 @@ func (driver100) producer(ctx context.Context, url string, o *Options) (producer
 	if err != nil {
 		return nil, err
 	}
-	sender, err := s.NewSender(ctx, o.Queue, nil)
+	sender, err := s.NewSender(ctx, o.Prefix100+o.Queue, nil)
 	if err != nil {
 		conn.Close()
 		return nil, err
@@ -79,7 +79,7 @@ func (driver100) consumer(ctx context.Context, url string, o *Options) (consumer
 	if err != nil {
 		return nil, err
 	}
-	receiver, err := s.NewReceiver(ctx, o.Queue, &amqp.ReceiverOptions{Credit: int32(o.Prefetch)})
+	receiver, err := s.NewReceiver(ctx, o.Prefix100+o.Queue, &amqp.ReceiverOptions{Credit: int32(o.Prefetch)})
 	if err != nil {
 		conn.Close()
 		return nil, err

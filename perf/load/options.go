@@ -33,6 +33,7 @@ type Options struct {
 	DeclareURL   string // where the queue is declared; empty is the first of the consumers
 
 	Queue     string
+	Prefix100 string // what AMQP 1.0 wants before a queue's name: /amq/queue/ for RabbitMQ 3
 	QueueType string // classic or quorum; for JetStream one replica or three
 	Durable   bool   // queue and messages; for JetStream a file
 	Declare   bool   // declare the queue, empty, before, and delete it afterwards

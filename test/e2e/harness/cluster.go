@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -190,6 +191,16 @@ func (c *Cluster) PidFile(b *Broker) string {
 func (c *Cluster) Restart(i int) {
 	c.t.Helper()
 	c.start(c.Brokers[i])
+}
+
+// RestartTogether starts brokers at the same time, as those must be that wait for others.
+func (c *Cluster) RestartTogether(list ...int) {
+	c.t.Helper()
+	var all sync.WaitGroup
+	for _, i := range list {
+		all.Go(func() { c.start(c.Brokers[i]) })
+	}
+	all.Wait()
 }
 
 // LogText is what a broker has logged so far.

@@ -35,6 +35,7 @@ type Ledger struct {
 	promised map[Message]bool // acknowledged to its publisher
 	seen     map[Message]int  // how often it was received by a consumer that acknowledges
 	held     map[Message]bool // received by one that does not
+	open     int              // promised or held, and not seen
 	wrong    []string
 	last     map[string]map[string]int // consumer, publisher: the last number seen
 	at       map[string]time.Time      // publisher: its last promise
@@ -49,6 +50,7 @@ func newLedger() *Ledger {
 func (l *Ledger) promise(m Message) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.owe(m)
 	l.promised[m] = true
 	now := time.Now()
 	if at, ok := l.at[m.Publisher]; ok {
@@ -62,6 +64,9 @@ func (l *Ledger) promise(m Message) {
 func (l *Ledger) see(consumer string, m Message, redelivered bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if (l.promised[m] || l.held[m]) && l.seen[m] == 0 {
+		l.open--
+	}
 	l.seen[m]++
 	if l.seen[m] > 1 {
 		l.complain("%v was delivered %d times", m, l.seen[m])
@@ -93,7 +98,15 @@ func (l *Ledger) complain(format string, args ...any) {
 func (l *Ledger) hold(m Message) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.owe(m)
 	l.held[m] = true
+}
+
+// owe counts a message that is now promised or held, with mu held.
+func (l *Ledger) owe(m Message) {
+	if !l.promised[m] && !l.held[m] && l.seen[m] == 0 {
+		l.open++
+	}
 }
 
 // Count is how many messages were promised, seen and held.
@@ -131,10 +144,21 @@ func (l *Ledger) Missing() (list []Message) {
 
 // Complete is an error while something is missing.
 func (l *Ledger) Complete() error {
-	if list := l.Missing(); len(list) > 0 {
-		return fmt.Errorf("%d messages are missing: %.10v", len(list), list)
+	l.mu.Lock()
+	open := l.open
+	l.mu.Unlock()
+	if open > 0 {
+		return incomplete{l}
 	}
 	return nil
+}
+
+// incomplete looks for what is missing only if somebody wants to know.
+type incomplete struct{ l *Ledger }
+
+func (e incomplete) Error() string {
+	list := e.l.Missing()
+	return fmt.Sprintf("%d messages are missing: %v", len(list), list[:min(len(list), 10)])
 }
 
 // Wrong lists what consumers have seen that must not be: duplicates, a wrong order, something

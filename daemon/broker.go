@@ -220,9 +220,10 @@ func (b *Broker) joinRing(cfg *cluster.Config, log *slog.Logger) error {
 	self := cpg.Member{Node: nodeID(udp.Address(), uint16(o.McastPort)), PID: uint32(os.Getpid())}
 	b.self, cfg.Self = memberID(self), memberID(self)
 	seq, save := b.ringSeq(self.Node)
+	window, visit := windowFor(udp.Stats().ReceiveBuffer)
 	machine, err := cpg.New(cpg.Config{Group: o.ClusterName, PID: self.PID, Votes: 1, ExpectedVotes: uint32(max(o.ClusterSize, 1)),
 		Totem: totem.Config{Node: self.Node, RingSeq: seq, Nodes: o.ClusterSize, Token: o.Token,
-			NetMTU: min(defaultNetMTU, at.MTU)}}, e.now())
+			NetMTU: min(defaultNetMTU, at.MTU), WindowSize: window, MaxMessages: visit}}, e.now())
 	if err != nil {
 		return err
 	}
@@ -253,6 +254,19 @@ func (b *Broker) joinRing(cfg *cluster.Config, log *slog.Logger) error {
 // defaultNetMTU is corosync's netmtu: what an Ethernet carries. Where the interface carries
 // less, packets are made to fit it, so that none is cut into fragments.
 const defaultNetMTU = 1500
+
+// windowFor is how many packets a rotation and a visit may have with a receive buffer of so
+// many bytes; 0 leaves the ring's defaults. A packet takes about 2304 bytes there, and a
+// member may sleep through a rotation, so a window fills half of it; where net.core.rmem_max
+// is small, that is less than the default.
+func windowFor(buffer int) (window, visit int) {
+	const packet, enough = 2304, 2 << 20
+	if buffer >= enough {
+		return 0, 0
+	}
+	window = max(buffer/2/packet, 50)
+	return window, max(window/4, 17)
+}
 
 // nodeID is the ring's name for this member: its address if it holds the ring's port there,
 // as corosync has it, else a number made of address and port.

@@ -62,30 +62,14 @@ type Broker struct {
 }
 
 // Start makes a broker that listens and joins its cluster.
-func Start(o *config.Options, l *logging.Log) (b *Broker, err error) {
+func Start(o *config.Options, l *logging.Log) (*Broker, error) {
 	if o.WorkerThreads > 0 {
 		runtime.GOMAXPROCS(o.WorkerThreads)
 	}
-	b = &Broker{opts: o, log: l.For("Broker"), netLog: l.For("Network"),
+	b := &Broker{opts: o, log: l.For("Broker"), netLog: l.For("Network"),
 		member: make(chan struct{}), failed: make(chan error, 1), stopped: make(chan struct{})}
-	defer func() {
-		if err != nil {
-			b.release()
-		}
-	}()
-	if err := b.lockDataDir(); err != nil {
-		return nil, err
-	}
-	if err := b.configureSessions(l.For("Security")); err != nil {
-		return nil, err
-	}
-	if err := b.listen(); err != nil {
-		return nil, err
-	}
-	if b.engine, err = newEngine(b.log); err != nil {
-		return nil, err
-	}
-	if err := b.join(l.For("Cluster")); err != nil {
+	if err := b.prepare(l); err != nil {
+		b.release()
 		return nil, err
 	}
 	go func() {
@@ -100,6 +84,23 @@ func Start(o *config.Options, l *logging.Log) (b *Broker, err error) {
 		}()
 	}
 	return b, nil
+}
+
+// prepare takes what the broker needs; what it could take before an error, release gives back.
+func (b *Broker) prepare(l *logging.Log) (err error) {
+	if err := b.lockDataDir(); err != nil {
+		return err
+	}
+	if err := b.configureSessions(l.For("Security")); err != nil {
+		return err
+	}
+	if err := b.listen(); err != nil {
+		return err
+	}
+	if b.engine, err = newEngine(b.log); err != nil {
+		return err
+	}
+	return b.join(l.For("Cluster"))
 }
 
 // Member is closed once this broker serves clients.

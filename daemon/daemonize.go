@@ -43,7 +43,7 @@ func Daemonize(o *config.Options) error {
 	cmd.Env = append(os.Environ(), daemonVariable+"=1")
 	cmd.ExtraFiles = []*os.File{w}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if o.Log.ToStderr || len(o.Log.Outputs) == 0 && o.Log.ToFile == "" {
+	if o.Log.OnStderr() {
 		cmd.Stderr = os.Stderr
 	}
 	err = cmd.Start()

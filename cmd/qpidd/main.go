@@ -19,7 +19,9 @@ import (
 
 func main() {
 	if err := run(); err != nil {
-		fmt.Fprintln(os.Stderr, "qpidd: "+err.Error())
+		if !qpidd.IsDaemon() { // a daemon's parent says it
+			fmt.Fprintln(os.Stderr, "qpidd: "+err.Error())
+		}
 		os.Exit(1)
 	}
 }
@@ -73,7 +75,9 @@ func serve(o *config.Options) error {
 	}
 	b, err := qpidd.Start(o, log)
 	if err != nil {
-		log.For("Broker").Log(context.Background(), logging.Critical, err.Error())
+		if !o.Log.OnStderr() { // where it will be said anyway
+			log.For("Broker").Log(context.Background(), logging.Critical, err.Error())
+		}
 		return err
 	}
 	select {

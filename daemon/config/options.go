@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -65,6 +66,12 @@ type Log struct {
 	Category  YesNo
 	HiRes     YesNo
 	Prefix    string
+}
+
+// OnStderr tells whether the log goes to stderr.
+func (l *Log) OnStderr() bool {
+	return bool(l.ToStderr) || slices.Contains(l.Outputs, "stderr") ||
+		len(l.Outputs) == 0 && l.ToFile == "" && !bool(l.ToStdout) && !bool(l.ToJournal)
 }
 
 // DefaultFile is read if it is there and --config does not name another.

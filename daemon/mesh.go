@@ -58,11 +58,14 @@ type meshPeer struct {
 	id   broker.MemberID
 	addr string
 
+	greeting sync.Mutex // one connection is made at a time
+
 	mu       sync.Mutex
 	cond     sync.Cond
 	conn     net.Conn
 	broken   net.Conn // could not be written to; its reader has not noticed yet
 	queue    [][]byte // sent or to be sent, from acked on
+	reading  bool     // a connection's reader has not finished
 	acked    uint64   // frames that the peer has
 	sent     uint64   // frames written to this connection or an earlier one
 	received uint64   // frames of the peer's that were taken
@@ -115,6 +118,8 @@ func (m *mesh) welcome(c net.Conn) error {
 	if p == nil {
 		return fmt.Errorf("member %x is not in the view", uint64(id))
 	}
+	p.greeting.Lock()
+	defer p.greeting.Unlock()
 	if err := m.writeHello(c, p.count()); err != nil {
 		return err
 	}
@@ -199,9 +204,17 @@ func (m *mesh) close() {
 	m.wg.Wait()
 }
 
+// count is how many of the peer's frames were taken, for the hello of a new connection: what
+// the old one still has in its buffers would come twice, so it is closed and read no more.
 func (p *meshPeer) count() uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.conn != nil {
+		p.conn.Close()
+	}
+	for p.reading {
+		p.cond.Wait()
+	}
 	return p.received
 }
 
@@ -258,6 +271,8 @@ func (p *meshPeer) connect(addr string) error {
 	if err != nil {
 		return err
 	}
+	p.greeting.Lock()
+	defer p.greeting.Unlock()
 	if err := p.m.writeHello(c, p.count()); err != nil {
 		c.Close()
 		return err
@@ -291,7 +306,7 @@ func (p *meshPeer) adopt(c net.Conn, received uint64) {
 	if p.conn != nil {
 		p.conn.Close()
 	}
-	p.conn = c
+	p.conn, p.reading = c, true
 	p.ack(received)
 	p.sent = received
 	p.cond.Broadcast()
@@ -330,7 +345,7 @@ func (p *meshPeer) send(data []byte) {
 		return
 	}
 	p.queue = append(p.queue, data)
-	p.cond.Signal()
+	p.cond.Broadcast()
 }
 
 // read takes frames until the connection breaks, and then looks whether the peer is there.
@@ -342,6 +357,8 @@ func (p *meshPeer) read(c net.Conn) {
 	if p.conn == c {
 		p.conn = nil
 	}
+	p.reading = false
+	p.cond.Broadcast()
 	addr := p.addr
 	p.mu.Unlock()
 	if !current {
@@ -406,7 +423,7 @@ func (p *meshPeer) frames(c net.Conn) error {
 		p.mu.Lock()
 		if p.received++; p.received%meshAckEvery == 0 {
 			p.ackDue = true
-			p.cond.Signal()
+			p.cond.Broadcast()
 		}
 		p.mu.Unlock()
 	}

@@ -461,7 +461,7 @@ func (n *Node) restart() {
 	n.retired = append(n.retired, n.log)
 	n.log = journal.New(journal.Config{}, n.cfg.Memory)
 	n.awaiting = n.awaiting[:0]
-	n.out, n.cut = n.out[:0], 0
+	n.out, n.sent, n.cut = n.out[:0], 0, 0
 }
 
 // reapLogs frees logs given up earlier once no connection reads from them.

@@ -96,8 +96,9 @@ type Node struct {
 	conns    map[broker.ConnID]*conn
 	dirty    []*conn
 	awaiting []awaited
-	out      []byte // entries of this member, not yet multicast
-	cut      int    // bytes at the head of out that end an entry sent in part
+	out      []byte // entries of this member; up to sent they have been multicast
+	sent     int
+	cut      int // bytes at sent that end an entry sent in part
 	asides   [][]byte
 	ready    Ready
 }

@@ -57,7 +57,7 @@ func (n *Node) send() {
 	if n.state != Active {
 		return
 	}
-	from := 0
+	from := n.sent
 	for from < len(n.out) {
 		size := min(len(n.out)-from, messageBytes, n.group.Room()-messageHead)
 		if size <= 0 || size < min(len(n.out)-from, messageBytes/4) {
@@ -72,8 +72,26 @@ func (n *Node) send() {
 		n.advanceCut(n.out[from:], size)
 		from += size
 	}
-	if from > 0 {
-		n.out = n.out[:copy(n.out, n.out[from:])]
+	n.sent = from
+	n.tidyOut()
+}
+
+// outBytes is the memory kept for entries on their way: more than that is given back when
+// they have left.
+const outBytes = 4 << 20
+
+// tidyOut takes what was sent off the head of out: when that costs nothing, or when it is
+// more than what has to be moved for it.
+func (n *Node) tidyOut() {
+	switch {
+	case n.sent == len(n.out):
+		n.out, n.sent = n.out[:0], 0
+		if cap(n.out) > outBytes {
+			n.out = nil
+		}
+	case n.sent > outBytes && n.sent > len(n.out)/2:
+		n.out = n.out[:copy(n.out, n.out[n.sent:])]
+		n.sent = 0
 	}
 }
 

@@ -187,8 +187,7 @@ func (e *engine) takeInbox(now time.Duration) {
 		switch m.kind {
 		case msgRequests:
 			e.node.Requests(now, m.client.id, m.requests)
-			m.requests.Reset()
-			requestsPool.Put(m.requests)
+			recycle(m.requests)
 		case msgWritten:
 			e.node.Written(m.client.id, m.records, m.deliveries)
 		case msgConnect:
@@ -204,6 +203,17 @@ func (e *engine) takeInbox(now time.Duration) {
 		}
 	}
 	clear(e.taken)
+}
+
+// maxPooled is the size up to which the memory of requests is used again: a large message's
+// is left to the collector.
+const maxPooled = 1 << 20
+
+func recycle(r *broker.Requests) {
+	if cap(r.Bytes) <= maxPooled {
+		r.Reset()
+		requestsPool.Put(r)
+	}
 }
 
 var requestsPool = sync.Pool{New: func() any { return new(broker.Requests) }}

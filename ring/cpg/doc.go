@@ -28,5 +28,5 @@
 // Joined, also those that were away and have come back.
 //
 // Real corosync nodes may be in the ring and take part in the synchronisation; processes of
-// theirs may be in the group.
+// theirs may be in the group. "Section n" in comments means docs/ring-protocol.md.
 package cpg

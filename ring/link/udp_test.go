@@ -255,7 +255,8 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-// TestMulticastAddr: the hash of section 1, worked out by hand for "ab": 2*'a'+'b' = 292.
+// TestMulticastAddr: the hash of section 1 of docs/ring-protocol.md, worked out by hand for
+// "ab": 2*'a'+'b' = 292.
 func TestMulticastAddr(t *testing.T) {
 	for _, x := range []struct {
 		name string

@@ -29,9 +29,8 @@
 //	             commit token, second pass
 //
 // Files: machine (entry and dispatch), gather, commit, recovery, install (the two
-// configurations), token (a visit), request (retransmission), flow, hold, deliver, send,
-// damper, queue, timers,
-// sets.
+// configurations), token (a visit), request (retransmission), flow, hold, mcast, output,
+// damper, queue, timers, sets. "Section n" in comments means docs/ring-protocol.md.
 //
 // Departures from the protocol as corosync has it; none is visible to a peer as an error:
 //   - Packets to ourselves do not touch the network (corosync loops them through sockets).

@@ -9,13 +9,22 @@ import (
 )
 
 // Amqp091 is rabbitmq/amqp091-go: AMQP 0-9-1.
-type Amqp091 struct{}
+type Amqp091 struct{ Login }
+
+// As implements Client.
+func (Amqp091) As(l Login) Client { return Amqp091{l} }
 
 // Name implements Client.
 func (Amqp091) Name() string { return "amqp091-go" }
 
-func (Amqp091) channel(port int, do func(*amqp.Channel) error) error {
-	conn, err := amqp.Dial(fmt.Sprintf("amqp://guest:guest@127.0.0.1:%d/", port))
+func (c Amqp091) channel(port int, do func(*amqp.Channel) error) error {
+	user, password := "guest", "guest"
+	if c.User != "" {
+		user, password = c.User, c.Password
+	}
+	conn, err := amqp.DialConfig(fmt.Sprintf("amqp://127.0.0.1:%d/", port), amqp.Config{
+		SASL: []amqp.Authentication{&amqp.PlainAuth{Username: user, Password: password}},
+	})
 	if err != nil {
 		return err
 	}

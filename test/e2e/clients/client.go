@@ -11,6 +11,8 @@ import (
 // at a port of this host.
 type Client interface {
 	Name() string
+	// As returns the same client with a user's name and password.
+	As(Login) Client
 	// Declare makes a durable queue.
 	Declare(ctx context.Context, port int, queue string) error
 	// Publish publishes durable messages and returns when all are acknowledged.
@@ -18,6 +20,9 @@ type Client interface {
 	// Consume takes count messages, acknowledges each and returns their bodies.
 	Consume(ctx context.Context, port int, queue string, count int) ([]string, error)
 }
+
+// Login is who a client says it is. The zero value is nobody in particular.
+type Login struct{ User, Password string }
 
 // Available returns the clients that can be run here; the test is told of the others.
 func Available(t testing.TB) []Client {

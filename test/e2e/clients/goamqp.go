@@ -8,13 +8,20 @@ import (
 )
 
 // GoAMQP is Azure/go-amqp: AMQP 1.0.
-type GoAMQP struct{}
+type GoAMQP struct{ Login }
+
+// As implements Client.
+func (GoAMQP) As(l Login) Client { return GoAMQP{l} }
 
 // Name implements Client.
 func (GoAMQP) Name() string { return "go-amqp" }
 
-func (GoAMQP) session(ctx context.Context, port int, do func(*amqp.Session) error) error {
-	conn, err := amqp.Dial(ctx, fmt.Sprintf("amqp://127.0.0.1:%d", port), &amqp.ConnOptions{SASLType: amqp.SASLTypeAnonymous()})
+func (c GoAMQP) session(ctx context.Context, port int, do func(*amqp.Session) error) error {
+	mechanism := amqp.SASLTypeAnonymous()
+	if c.User != "" {
+		mechanism = amqp.SASLTypePlain(c.User, c.Password)
+	}
+	conn, err := amqp.Dial(ctx, fmt.Sprintf("amqp://127.0.0.1:%d", port), &amqp.ConnOptions{SASLType: mechanism})
 	if err != nil {
 		return err
 	}

@@ -16,10 +16,16 @@ import (
 )
 
 // program is a client that runs as a process: its command, then declare, publish or
-// consume, the port, the queue, and bodies or a count.
+// consume, the port, the queue, and bodies or a count. Who it is stands in the environment.
 type program struct {
 	name    string
 	command []string
+	login   Login
+}
+
+func (p program) As(l Login) Client {
+	p.login = l
+	return p
 }
 
 func (p program) Name() string { return p.name }
@@ -27,6 +33,9 @@ func (p program) Name() string { return p.name }
 func (p program) run(ctx context.Context, arguments ...string) (string, error) {
 	arguments = append(p.command[1:len(p.command):len(p.command)], arguments...)
 	cmd := exec.CommandContext(ctx, p.command[0], arguments...)
+	if l := p.login; l.User != "" {
+		cmd.Env = append(os.Environ(), "CLIENT_USER="+l.User, "CLIENT_PASSWORD="+l.Password)
+	}
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
@@ -65,8 +74,8 @@ func node(t testing.TB) []Client {
 		return nil
 	}
 	return []Client{
-		program{"rhea", []string{"node", filepath.Join(dir, "rhea_client.js")}},
-		program{"amqplib", []string{"node", filepath.Join(dir, "amqplib_client.js")}},
+		program{name: "rhea", command: []string{"node", filepath.Join(dir, "rhea_client.js")}},
+		program{name: "amqplib", command: []string{"node", filepath.Join(dir, "amqplib_client.js")}},
 	}
 }
 
@@ -123,7 +132,7 @@ func python(t testing.TB) (list []Client) {
 			missing(t, "%s: no Python has the module %s: apt-get install %s", p.name, p.module, p.debian)
 			continue
 		}
-		list = append(list, program{p.name, []string{interpreter, filepath.Join(here(), "python", p.module+"_client.py")}})
+		list = append(list, program{name: p.name, command: []string{interpreter, filepath.Join(here(), "python", p.module+"_client.py")}})
 	}
 	return list
 }

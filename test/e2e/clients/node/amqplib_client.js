@@ -38,7 +38,8 @@ const commands = {
 };
 
 async function main() {
-  const connection = await amqplib.connect(`amqp://guest:guest@127.0.0.1:${port}`);
+  const { CLIENT_USER: username = 'guest', CLIENT_PASSWORD: password = 'guest' } = process.env;
+  const connection = await amqplib.connect({ protocol: 'amqp', hostname: '127.0.0.1', port: Number(port), username, password });
   await commands[command](connection);
   await connection.close();
 }

@@ -58,7 +58,8 @@ const commands = {
 };
 
 function connect() {
-  return container.connect({ host: '127.0.0.1', port: Number(port), username: 'anonymous', reconnect: false });
+  const { CLIENT_USER: username = 'anonymous', CLIENT_PASSWORD: password } = process.env;
+  return container.connect({ host: '127.0.0.1', port: Number(port), username, password, reconnect: false });
 }
 
 commands[command]();

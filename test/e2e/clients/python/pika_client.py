@@ -1,5 +1,6 @@
 """An AMQP 0-9-1 client: pika_client.py declare|publish|consume PORT QUEUE [BODY... | COUNT]"""
 
+import os
 import sys
 
 import pika
@@ -33,7 +34,8 @@ def consume(channel, queue, count):
 
 
 def main(command, port, *arguments):
-    parameters = pika.ConnectionParameters("127.0.0.1", int(port), socket_timeout=TIMEOUT)
+    login = pika.PlainCredentials(os.environ.get("CLIENT_USER", "guest"), os.environ.get("CLIENT_PASSWORD", "guest"))
+    parameters = pika.ConnectionParameters("127.0.0.1", int(port), credentials=login, socket_timeout=TIMEOUT)
     connection = pika.BlockingConnection(parameters)
     {"declare": declare, "publish": publish, "consume": consume}[command](connection.channel(), *arguments)
     connection.close()

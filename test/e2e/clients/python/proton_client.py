@@ -1,5 +1,6 @@
 """An AMQP 1.0 client: proton_client.py declare|publish|consume PORT QUEUE [BODY... | COUNT]"""
 
+import os
 import sys
 
 from proton import Message, symbol
@@ -38,7 +39,10 @@ def consume(connection, queue, count):
 
 
 def main(command, port, *arguments):
-    connection = BlockingConnection("127.0.0.1:" + port, timeout=TIMEOUT)
+    login = {}
+    if "CLIENT_USER" in os.environ:
+        login = {"user": os.environ["CLIENT_USER"], "password": os.environ["CLIENT_PASSWORD"], "allow_insecure_mechs": True}
+    connection = BlockingConnection("127.0.0.1:" + port, timeout=TIMEOUT, **login)
     {"declare": declare, "publish": publish, "consume": consume}[command](connection, *arguments)
     connection.close()
 

@@ -125,7 +125,7 @@ func (n *Node) Requests(now time.Duration, id broker.ConnID, r *broker.Requests)
 func (n *Node) submit(c *conn, entry []byte) {
 	c.submitted++
 	if n.cfg.MemoryBytes > 0 && entry[4] == byte(broker.KindPublish) &&
-		n.log.Stats().MemoryBytes+int64(len(n.out)-n.sent) > n.cfg.MemoryBytes {
+		n.log.Stats().UsedBytes+int64(len(n.out)-n.sent) > n.cfg.MemoryBytes {
 		// It keeps its number in the order by going there as an entry that does nothing.
 		c.refusals(c.submitted)
 		entry = nothing

@@ -227,6 +227,9 @@ func earlier(a, b time.Duration) time.Duration {
 
 // settle lets what came in take effect and hands out what came of it.
 func (e *engine) settle(now time.Duration) (more bool) {
+	if e.ring != nil {
+		e.ring.news = false
+	}
 	more = e.node.Flush(now)
 	if e.alone != nil {
 		more = e.orderAlone(now) || more
@@ -255,6 +258,7 @@ func (e *engine) settle(now time.Duration) (more bool) {
 	e.next = e.node.Next()
 	if e.ring != nil {
 		e.next = earlier(e.next, e.ring.tick(e, now))
+		more = more || e.ring.pending()
 	}
 	return more
 }

@@ -23,6 +23,8 @@ type ring struct {
 	members []broker.MemberID // of the last view
 	save    func(seq uint64) error
 	safe    uint64
+	told    uint64 // what the node knows to be safe
+	news    bool   // something was delivered since the shards last ran
 }
 
 // receiveBatch is how many packets are taken from the link at a time: one aggregate of the
@@ -80,8 +82,14 @@ func (r *ring) flush(e *engine, now time.Duration) {
 	if err := r.hand(e, now); err != nil {
 		e.fail(err)
 	}
+	r.told = r.safe
 	e.node.Safe(r.safe)
 }
+
+// pending tells whether the ring has delivered something, or made it safe, that the round
+// under way came too early for: a member that holds the token delivers what it multicasts at
+// once.
+func (r *ring) pending() bool { return r.news || r.told != r.safe }
 
 // hand takes what the machine has to say: packets to the link first, so that the token is
 // on its way while this member works on what came with it.
@@ -95,6 +103,7 @@ func (r *ring) hand(e *engine, now time.Duration) error {
 	if len(ready.Send) > 0 {
 		r.link.Send(ready.Send)
 	}
+	r.news = r.news || len(ready.Events) > 0
 	for i := range ready.Events {
 		ev := &ready.Events[i]
 		if ev.Message {

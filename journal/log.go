@@ -94,6 +94,7 @@ type Stats struct {
 	Records, Appended int64 // ever
 	Live, LiveBytes   int64 // references now, and the bytes they name
 	MemoryBytes       int64 // extents now, spare ones included
+	UsedBytes         int64 // extents in use now
 	Extents           int   // in use now
 }
 
@@ -240,6 +241,7 @@ func (l *Log) recycle(e *Extent) {
 	}
 	e.inUse = false
 	l.stats.Extents--
+	l.stats.UsedBytes -= int64(len(e.bytes))
 	if e.pins.Load() != 0 {
 		l.zombies = append(l.zombies, e)
 		return
@@ -281,6 +283,7 @@ func (l *Log) take(n int) (*Extent, error) {
 		l.spare = l.spare[:len(l.spare)-1]
 		e.used, e.weight, e.inUse = 0, 0, true
 		l.stats.Extents++
+		l.stats.UsedBytes += ExtentBytes
 		return e, nil
 	}
 	const page = 4096
@@ -302,6 +305,7 @@ func (l *Log) take(n int) (*Extent, error) {
 		l.extents = append(l.extents, e)
 	}
 	l.stats.MemoryBytes += int64(n)
+	l.stats.UsedBytes += int64(n)
 	l.stats.Extents++
 	return e, nil
 }
@@ -314,7 +318,7 @@ const carryBytes = 64 << 20
 // Fragmented tells whether long-lived records hold so many extents that the owner should
 // carry them forward.
 func (l *Log) Fragmented() bool {
-	return int64(l.stats.Extents)*ExtentBytes > 2*l.stats.LiveBytes+carryBytes && l.stats.MemoryBytes > carryBytes
+	return l.stats.UsedBytes > 2*l.stats.LiveBytes+carryBytes
 }
 
 // Sparse tells whether less than half of ref's extent is alive.

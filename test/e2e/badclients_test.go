@@ -77,9 +77,9 @@ func nested(depth int) []byte {
 func TestBadClients(t *testing.T) {
 	short(t)
 	c := harness.Start(t, 2, fmt.Sprintf("--max-negotiate-time=%d", negotiate.Milliseconds()))
-	s := newStage(t, c)
-	s.Run(s.publishing, 0, s.Publish091("good"))
-	s.RunOnce(s.consuming, 0, s.Consume100("good", false))
+	s := load.NewStage(t, c)
+	s.Run(s.Publishing, 0, s.Publish091("good"))
+	s.RunOnce(s.Consuming, 0, s.Consume100("good", false))
 	b := c.Brokers[0]
 	noise := make([]byte, 64<<10)
 	r := rand.New(rand.NewPCG(1, 2))
@@ -136,10 +136,10 @@ func TestBadClients(t *testing.T) {
 			if closed == bad.keep {
 				t.Errorf("closed: %v (%v)", closed, err)
 			}
-			s.await(t, "a good client goes on", 100, 100, 0)
+			s.Await(t, "a good client goes on", 100, 100, 0)
 		})
 	}
-	s.settle(t)
+	s.Settle(t)
 	if ends := s.Ends(); len(ends) > 0 {
 		t.Errorf("good clients lost their brokers: %v", ends)
 	}
@@ -156,8 +156,8 @@ func TestReaderThatDoesNotRead(t *testing.T) {
 		most     = 100 << 20 // besides
 	)
 	c := harness.Start(t, 2)
-	s := newStage(t, c)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*goOnLimit)
+	s := load.NewStage(t, c)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*load.Patience)
 	defer cancel()
 	publishBodies(ctx, t, s, 1, messages, size)
 	before := c.Brokers[0].ResidentBytes(t)
@@ -175,9 +175,9 @@ func TestReaderThatDoesNotRead(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s.Run(s.publishing, 0, s.Publish091("good"))
-	s.await(t, "others go on", 5000, 0, 0)
-	s.stopPublishing()
+	s.Run(s.Publishing, 0, s.Publish091("good"))
+	s.Await(t, "others go on", 5000, 0, 0)
+	s.StopPublishing()
 	after := c.Brokers[0].ResidentBytes(t)
 	t.Logf("%d MB were queued; the broker had %d MB, and has %d MB", stored>>20, before>>20, after>>20)
 	if after > before+most {
@@ -185,7 +185,7 @@ func TestReaderThatDoesNotRead(t *testing.T) {
 	}
 }
 
-func publishBodies(ctx context.Context, t *testing.T, s *stage, at, messages, size int) {
+func publishBodies(ctx context.Context, t *testing.T, s *load.Stage, at, messages, size int) {
 	t.Helper()
 	ch, end, err := load.Dial091(ctx, s.Brokers[at])
 	if err != nil {
@@ -217,18 +217,18 @@ func TestFloods(t *testing.T) {
 		most   = 300 << 20
 	)
 	c := harness.Start(t, 2)
-	s := newStage(t, c)
-	s.Run(s.publishing, 1, s.Publish100("good"))
-	s.RunOnce(s.consuming, 1, s.Consume091("good", false))
-	s.await(t, "a good client works", 100, 100, 0)
+	s := load.NewStage(t, c)
+	s.Run(s.Publishing, 1, s.Publish100("good"))
+	s.RunOnce(s.Consuming, 1, s.Consume091("good", false))
+	s.Await(t, "a good client works", 100, 100, 0)
 	for i := range 4 {
-		s.RunOnce(s.publishing, i%2, flood)
+		s.RunOnce(s.Publishing, i%2, flood)
 	}
 	s.Ledger.Watch()
 	peak := watchMemory(t, c, during, most)
-	s.await(t, "a good client goes on", 500, 500, 0)
+	s.Await(t, "a good client goes on", 500, 500, 0)
 	t.Logf("at most %d MB; the good publisher waited %v at most for a confirm", peak>>20, s.Ledger.Gaps())
-	s.settle(t)
+	s.Settle(t)
 }
 
 // watchMemory returns the most that a broker had in memory meanwhile.
@@ -270,8 +270,8 @@ func TestMemoryLimit(t *testing.T) {
 		most  = limit + 150<<20
 	)
 	c := harness.Start(t, 2, fmt.Sprintf("--memory-limit=%d", limit))
-	s := newStage(t, c)
-	ctx, cancel := context.WithTimeout(t.Context(), goOnLimit)
+	s := load.NewStage(t, c)
+	ctx, cancel := context.WithTimeout(t.Context(), load.Patience)
 	defer cancel()
 	s.RunOnce(ctx, 0, fill)
 	s.RunOnce(ctx, 1, fill)
@@ -292,10 +292,10 @@ func TestMemoryLimit(t *testing.T) {
 	if n*fillBytes < limit/2 || n*fillBytes > limit {
 		t.Errorf("%d MB of messages were accepted, the limit is %d MB", n*fillBytes>>20, limit>>20)
 	}
-	s.Run(s.publishing, 1, s.Publish100("good"))
-	s.RunOnce(s.consuming, 1, s.Consume091("good", false))
-	s.await(t, "publishers go on", 500, 500, 0)
-	s.settle(t)
+	s.Run(s.Publishing, 1, s.Publish100("good"))
+	s.RunOnce(s.Consuming, 1, s.Consume091("good", false))
+	s.Await(t, "publishers go on", 500, 500, 0)
+	s.Settle(t)
 }
 
 const fillBytes = 64 << 10

@@ -20,7 +20,7 @@ func TestShortConnections(t *testing.T) {
 		most        = 20 << 20
 	)
 	c := harness.Start(t, 2)
-	s := newStage(t, c)
+	s := load.NewStage(t, c)
 	b := c.Brokers[0]
 	round := func(n int) {
 		var all sync.WaitGroup
@@ -38,7 +38,7 @@ func TestShortConnections(t *testing.T) {
 	}
 	round(connections / 2) // pools are filled
 	descriptors := 0
-	harness.Eventually(t, goOnLimit, "connections are gone", func() error {
+	harness.Eventually(t, load.Patience, "connections are gone", func() error {
 		if n := b.Descriptors(t); n != descriptors {
 			descriptors = n
 			return fmt.Errorf("there are %d descriptors", n)
@@ -47,7 +47,7 @@ func TestShortConnections(t *testing.T) {
 	})
 	memory := b.ResidentBytes(t)
 	round(connections)
-	harness.Eventually(t, goOnLimit, "connections are gone", func() error {
+	harness.Eventually(t, load.Patience, "connections are gone", func() error {
 		if n := b.Descriptors(t); n > descriptors {
 			return fmt.Errorf("there are %d descriptors, there were %d before", n, descriptors)
 		}
@@ -61,7 +61,7 @@ func TestShortConnections(t *testing.T) {
 }
 
 // visit is a short connection of one of several kinds.
-func visit(ctx context.Context, s *stage, i int) error {
+func visit(ctx context.Context, s *load.Stage, i int) error {
 	b := s.Brokers[0]
 	switch i % 4 {
 	case 0:

@@ -13,6 +13,7 @@ import (
 
 	"github.com/qpidd-cluster/qpidd-cluster/test/e2e/clients"
 	"github.com/qpidd-cluster/qpidd-cluster/test/e2e/harness"
+	"github.com/qpidd-cluster/qpidd-cluster/test/e2e/load"
 )
 
 func short(t *testing.T) {
@@ -165,17 +166,17 @@ func TestCleanLeave(t *testing.T) {
 	short(t)
 	const most = 500 * time.Millisecond
 	c := harness.Start(t, 3)
-	s := newStage(t, c)
-	s.RunOnce(s.consuming, 0, s.Consume100("holder", true))
-	s.Run(s.publishing, 1, s.Publish091("old"))
-	s.Run(s.publishing, 2, s.Publish100("new"))
-	s.Run(s.publishing, 0, s.Publish091("moves"))
-	s.await(t, "load", 1000, 0, 50)
-	s.RunOnce(s.consuming, 1, s.Consume091("taker", false))
-	s.await(t, "load", 0, 500, 0)
+	s := load.NewStage(t, c)
+	s.RunOnce(s.Consuming, 0, s.Consume100("holder", true))
+	s.Run(s.Publishing, 1, s.Publish091("old"))
+	s.Run(s.Publishing, 2, s.Publish100("new"))
+	s.Run(s.Publishing, 0, s.Publish091("moves"))
+	s.Await(t, "load", 1000, 0, 50)
+	s.RunOnce(s.Consuming, 1, s.Consume091("taker", false))
+	s.Await(t, "load", 0, 500, 0)
 	s.Ledger.Watch()
 	c.Stop(0)
-	s.await(t, "load without broker 0", 1500, 1500, 0)
+	s.Await(t, "load without broker 0", 1500, 1500, 0)
 	gaps := s.Ledger.Gaps()
 	t.Logf("longest time without a confirm: %v", gaps)
 	if gaps["old"] > most || gaps["new"] > most {
@@ -187,7 +188,7 @@ func TestCleanLeave(t *testing.T) {
 			t.Errorf("broker %d saw somebody leave who did not say so", i)
 		}
 	}
-	s.settle(t)
+	s.Settle(t)
 	c.Stop(1) // and then there is one: who left cleanly is not expected to come back
 	if err := (clients.GoAMQP{}).Declare(t.Context(), c.Brokers[2].Port, "alone"); err != nil {
 		t.Error(err)

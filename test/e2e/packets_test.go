@@ -11,6 +11,7 @@ import (
 
 	"github.com/qpidd-cluster/qpidd-cluster/ring/wire"
 	"github.com/qpidd-cluster/qpidd-cluster/test/e2e/harness"
+	"github.com/qpidd-cluster/qpidd-cluster/test/e2e/load"
 )
 
 // TestForeignPackets sends the ring what is not for it, to its port and to its group, while
@@ -19,11 +20,11 @@ func TestForeignPackets(t *testing.T) {
 	short(t)
 	const count = 20000
 	c := harness.Start(t, 3)
-	s := newStage(t, c)
-	s.Run(s.publishing, 0, s.Publish091("old"))
-	s.Run(s.publishing, 1, s.Publish100("new"))
-	s.RunOnce(s.consuming, 2, s.Consume091("consumer", false))
-	s.await(t, "load", 500, 500, 0)
+	s := load.NewStage(t, c)
+	s.Run(s.Publishing, 0, s.Publish091("old"))
+	s.Run(s.Publishing, 1, s.Publish100("new"))
+	s.RunOnce(s.Consuming, 2, s.Consume091("consumer", false))
+	s.Await(t, "load", 500, 500, 0)
 	group := regexp.MustCompile(`group (\S+) port`).FindStringSubmatch(c.LogText(0))
 	if group == nil {
 		t.Fatal("the log does not tell the ring's group")
@@ -48,7 +49,7 @@ func TestForeignPackets(t *testing.T) {
 			}
 		}
 	}
-	s.await(t, "load after it", 1000, 1000, 0)
+	s.Await(t, "load after it", 1000, 1000, 0)
 	t.Logf("longest time without a confirm: %v", s.Ledger.Gaps())
 	for i := range c.Brokers {
 		if strings.Contains(c.LogText(i), "member left") {
@@ -58,7 +59,7 @@ func TestForeignPackets(t *testing.T) {
 	if n := len(ask(t, c.Brokers[0]).Members); n != 3 {
 		t.Errorf("%d members are left", n)
 	}
-	s.settle(t)
+	s.Settle(t)
 }
 
 // foreign is garbage, a packet of a ring cut short, one of another program's, or one of

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/qpidd-cluster/qpidd-cluster/test/e2e/harness"
+	"github.com/qpidd-cluster/qpidd-cluster/test/e2e/load"
 )
 
 // TestClusterSize kills two of three where a majority of three is asked for. The last one
@@ -18,13 +19,13 @@ func TestClusterSize(t *testing.T) {
 		c.Place()
 	}
 	c.RestartTogether(0, 1, 2) // each waits for the others
-	s := newStage(t, c)
-	s.RunOnce(s.publishing, 2, s.Publish091("old"))
-	s.RunOnce(s.publishing, 2, s.Publish100("new"))
-	s.await(t, "load", 1000, 0, 0)
+	s := load.NewStage(t, c)
+	s.RunOnce(s.Publishing, 2, s.Publish091("old"))
+	s.RunOnce(s.Publishing, 2, s.Publish100("new"))
+	s.Await(t, "load", 1000, 0, 0)
 	c.Kill(0, 1)
 	c.AwaitLog(2, 1, "no quorum")
-	harness.Eventually(t, goOnLimit, "clients are told", func() error {
+	harness.Eventually(t, load.Patience, "clients are told", func() error {
 		if n := len(s.Ends()); n < 2 {
 			return fmt.Errorf("%d were: %v", n, s.Ends())
 		}
@@ -39,7 +40,7 @@ func TestClusterSize(t *testing.T) {
 		t.Errorf("its status is %+v", st)
 	}
 	promised, _, _ := s.Ledger.Count()
-	s.RunOnce(s.publishing, 2, s.Publish091("late"))
+	s.RunOnce(s.Publishing, 2, s.Publish091("late"))
 	harness.Always(t, time.Second, "nothing is accepted", func() error {
 		if n, _, _ := s.Ledger.Count(); n != promised {
 			return fmt.Errorf("%d messages", n-promised)
@@ -50,8 +51,8 @@ func TestClusterSize(t *testing.T) {
 	// the last one: it takes all three.
 	c.RestartTogether(0, 1)
 	c.AwaitLog(2, 1, "quorum is back")
-	s.Run(s.publishing, 2, s.Publish091("again"))
-	s.await(t, "load after the quorum is back", 500, 0, 0)
-	s.RunOnce(s.consuming, 0, s.Consume091("consumer", false))
-	s.settle(t)
+	s.Run(s.Publishing, 2, s.Publish091("again"))
+	s.Await(t, "load after the quorum is back", 500, 0, 0)
+	s.RunOnce(s.Consuming, 0, s.Consume091("consumer", false))
+	s.Settle(t)
 }

@@ -1,7 +1,9 @@
 package load
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 
 	azure "github.com/Azure/go-amqp"
 
@@ -97,4 +99,40 @@ func (l *Load) Consume100(name string, hold bool) Work {
 			}
 		}
 	}
+}
+
+// PassOn sends one message to one broker and receives it from another.
+func PassOn(ctx context.Context, from, to *harness.Broker, body []byte) error {
+	const queue = "pass-on"
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	out, end, err := Dial100(ctx, from)
+	if err != nil {
+		return err
+	}
+	defer end()
+	sender, err := out.NewSender(ctx, queue, &azure.SenderOptions{TargetCapabilities: []string{"create-on-demand"}})
+	if err != nil {
+		return err
+	}
+	if err := sender.Send(ctx, azure.NewMessage(body), nil); err != nil {
+		return err
+	}
+	in, end, err := Dial100(ctx, to)
+	if err != nil {
+		return err
+	}
+	defer end()
+	receiver, err := in.NewReceiver(ctx, queue, nil)
+	if err != nil {
+		return err
+	}
+	m, err := receiver.Receive(ctx, nil)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(m.GetData(), body) {
+		return fmt.Errorf("%d bytes were sent, %d other ones received", len(body), len(m.GetData()))
+	}
+	return receiver.AcceptMessage(ctx, m)
 }

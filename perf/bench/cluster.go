@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/qpidd-cluster/qpidd-cluster/perf/load"
@@ -39,6 +40,7 @@ type compareOptions struct {
 	Profile  string
 	AckEvery int
 	alone    bool // one node of each, without a cluster
+	chosen   []cell
 }
 
 // cell is one thing that is measured of every system.
@@ -52,6 +54,9 @@ type cell struct {
 func (o *compareOptions) cells() []cell {
 	if o.alone {
 		return standaloneCells()
+	}
+	if o.chosen != nil {
+		return o.chosen
 	}
 	return []cell{
 		{Name: "throughput 256 B", Size: 256},
@@ -142,13 +147,17 @@ func (o *compareOptions) compare(ctx context.Context, dir string) (res *results,
 
 func (o *compareOptions) start(ctx context.Context, dir, name string) (*system, error) {
 	s := &system{name: name, protocol: load.AMQP091}
-	p := peers.Options{Dir: filepath.Join(dir, name), Nodes: 3}
+	build, _, isBuild := strings.Cut(name, "=")
+	p := peers.Options{Dir: filepath.Join(dir, build), Nodes: 3}
 	if o.alone {
 		p.Nodes, p.Alone, p.Plugins = 1, true, []string{"rabbitmq_amqp1_0"}
 	}
 	err := os.MkdirAll(p.Dir, 0o700)
 	if err != nil {
 		return nil, err
+	}
+	if isBuild {
+		return startBuild(ctx, p, name)
 	}
 	switch name {
 	case qpidd:

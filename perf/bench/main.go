@@ -25,7 +25,7 @@ func main() {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(clusterCommand(), failoverCommand(), memoryCommand(), standaloneCommand())
+	root.AddCommand(clusterCommand(), failoverCommand(), memoryCommand(), standaloneCommand(), buildsCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)

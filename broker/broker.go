@@ -41,7 +41,8 @@ type Broker struct {
 	applied   Index
 	router    router
 	early     []earlyMesh
-	control   []byte // entries to be proposed that no shard made
+	earlyFrom map[MemberID]int // how many of them are whose
+	control   []byte           // entries to be proposed that no shard made
 	scratch   []byte
 	publish   Publish
 	seed      maphash.Seed
@@ -61,6 +62,7 @@ func (b *Broker) Reset() {
 	b.exchanges = map[string]*exchange{}
 	b.queues, b.byID, b.order = map[string]*Queue{}, map[QueueID]*Queue{}, nil
 	b.members, b.early, b.control, b.applied = nil, nil, nil, 0
+	b.earlyFrom = map[MemberID]int{}
 	b.shards = nil
 	for range max(b.cfg.Shards, 1) {
 		b.shards = append(b.shards, &shard{b: b})

@@ -132,11 +132,13 @@ func (b *Broker) Mesh(now time.Duration, from MemberID, data []byte) error {
 	if len(data) < meshHead || (len(data)-meshHead)%8 != 0 {
 		return fmt.Errorf("mesh message of %d bytes from member %x is cut short", len(data), uint64(from))
 	}
-	if Index(binary.LittleEndian.Uint64(data[17:])) > b.applied {
+	// What one member says stays in order: nothing overtakes what had to wait.
+	if Index(binary.LittleEndian.Uint64(data[17:])) > b.applied || b.earlyFrom[from] > 0 {
 		if len(b.early) >= maxEarly {
 			return fmt.Errorf("more than %d mesh messages ahead of the order, the last from member %x", maxEarly, uint64(from))
 		}
 		b.early = append(b.early, earlyMesh{from, append([]byte(nil), data...)})
+		b.earlyFrom[from]++
 		return nil
 	}
 	if !slices.Contains(b.members, from) {
@@ -221,6 +223,7 @@ func (b *Broker) replayEarly(now time.Duration) {
 	}
 	list := b.early
 	b.early = nil
+	clear(b.earlyFrom)
 	for _, e := range list {
 		// A malformed one was counted when it came.
 		_ = b.Mesh(now, e.from, e.data)

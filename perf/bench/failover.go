@@ -197,7 +197,7 @@ func (o *failoverOptions) load(c *peers.Qpidd, r *failoverRound) load.Options {
 // Limits of a round.
 const (
 	roundLimit = time.Minute
-	keptGaps   = 16
+	keptGaps   = 64 // more than a noisy second before the kill has
 )
 
 // kill waits for its time and kills the member.

@@ -31,6 +31,10 @@ func parse(body []byte) Message {
 
 // Ledger keeps what publishers were promised and what consumers have seen.
 type Ledger struct {
+	// AcksLost says that consumers lose brokers too, and with them acknowledgements that were
+	// under way: such a message comes again, and has to say so.
+	AcksLost bool
+
 	mu       sync.Mutex
 	promised map[Message]bool // acknowledged to its publisher
 	seen     map[Message]int  // how often it was received by a consumer that acknowledges
@@ -68,7 +72,7 @@ func (l *Ledger) see(consumer string, m Message, redelivered bool) {
 		l.open--
 	}
 	l.seen[m]++
-	if l.seen[m] > 1 {
+	if l.seen[m] > 1 && !(l.AcksLost && redelivered) {
 		l.complain("%v was delivered %d times", m, l.seen[m])
 	}
 	if l.held[m] && !redelivered {

@@ -45,13 +45,14 @@ type testLog struct {
 
 func (l *testLog) Bytes(r broker.Ref) []byte { return l.records[r.Offset] }
 func (l *testLog) Retain(broker.Ref, int)    {}
+
 // Sparse: nothing is carried forward here.
 func (l *testLog) Sparse(broker.Ref) bool { return false }
 
 func (l *testLog) Carry(r broker.Ref) (broker.Ref, error) { return r, nil }
 
-func (l *testLog) Drop(broker.Ref)           {}
-func (l *testLog) Unpin()                    { l.pins-- }
+func (l *testLog) Drop(broker.Ref) {}
+func (l *testLog) Unpin()          { l.pins-- }
 
 func (l *testLog) Pin(broker.Ref) broker.Pin {
 	l.pins++

@@ -55,7 +55,7 @@ func makeSockaddr(a netip.AddrPort, ifindex int) sockaddr {
 	return s
 }
 
-// sameHost reports whether two addresses have the same family, port and address.
+// same reports whether two addresses have the same family, port and address.
 func (s *sockaddr) same(o *sockaddr) bool {
 	if s.len == unix.SizeofSockaddrInet4 {
 		return [8]byte(s.raw[:8]) == [8]byte(o.raw[:8])

@@ -157,11 +157,12 @@ func (u *UDP) nextMessage(r *receiver) bool {
 			u.stats.Own++
 			continue
 		}
-		if _, err := wire.ParseHeader(data); err != nil {
+		header, err := wire.ParseHeader(data)
+		if err != nil {
 			u.stats.Foreign++
 			continue
 		}
-		u.learn(data, from)
+		u.learn(&header, from)
 		r.size = r.control[r.at].coalesced(int(m.hdr.Controllen))
 		if r.size <= 0 {
 			r.size = len(data)

@@ -10,12 +10,12 @@ import (
 )
 
 func (u *UDP) openSockets() error {
-	token, err := u.openToken()
+	token, err := u.socket(u.bindToken)
 	if err != nil {
 		return err
 	}
 	u.token = token
-	mcast, err := u.openMulticast()
+	mcast, err := u.socket(u.bindMulticast)
 	if err != nil {
 		return err
 	}
@@ -24,7 +24,8 @@ func (u *UDP) openSockets() error {
 	return nil
 }
 
-func (u *UDP) socket() (int, error) {
+// socket opens one and has it prepared.
+func (u *UDP) socket(prepare func(fd int) error) (int, error) {
 	family := unix.AF_INET
 	if u.group.family() == unix.AF_INET6 {
 		family = unix.AF_INET6
@@ -33,34 +34,29 @@ func (u *UDP) socket() (int, error) {
 	if err != nil {
 		return -1, os.NewSyscallError("link: socket", err)
 	}
+	if err := prepare(fd); err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
 	return fd, nil
 }
 
-// openToken binds address:port, or another port if that is taken by another member here.
-func (u *UDP) openToken() (fd int, err error) {
-	fd, err = u.socket()
-	if err != nil {
-		return -1, err
-	}
-	defer func() {
-		if err != nil {
-			unix.Close(fd)
-		}
-	}()
+// bindToken binds address:port, or another port if that is taken by another member here.
+func (u *UDP) bindToken(fd int) error {
 	at := u.cfg.Address.Unmap()
-	err = unix.Bind(fd, u.sockaddr(netip.AddrPortFrom(at, u.cfg.Port)))
+	err := unix.Bind(fd, u.sockaddr(netip.AddrPortFrom(at, u.cfg.Port)))
 	if errors.Is(err, unix.EADDRINUSE) {
 		err = unix.Bind(fd, u.sockaddr(netip.AddrPortFrom(at, 0)))
 	}
 	if err != nil {
-		return -1, fmt.Errorf("link: bind %v: %w", at, err)
+		return fmt.Errorf("link: bind %v: %w", at, err)
 	}
 	if u.own, err = boundTo(fd); err != nil {
-		return -1, err
+		return err
 	}
 	u.stats.SendBuffer = askBuffer(fd, unix.SO_SNDBUF, unix.SO_SNDBUFFORCE, u.cfg.SendBuffer)
 	askBuffer(fd, unix.SO_RCVBUF, unix.SO_RCVBUFFORCE, u.cfg.ReceiveBuffer)
-	return fd, u.multicastOptions(fd)
+	return u.multicastOptions(fd)
 }
 
 // multicastOptions sets what the sender of multicasts needs. Members on this host must hear
@@ -88,26 +84,18 @@ func (u *UDP) multicastOptions(fd int) error {
 	return errors.Join(errs...)
 }
 
-// openMulticast joins the group. Members on one host share the port by SO_REUSEADDR, with
+// bindMulticast joins the group. Members on one host share the port by SO_REUSEADDR, with
 // which each gets every packet; SO_REUSEPORT would give each packet to one of them.
-func (u *UDP) openMulticast() (fd int, err error) {
-	fd, err = u.socket()
-	if err != nil {
-		return -1, err
-	}
-	defer func() {
-		if err != nil {
-			unix.Close(fd)
-		}
-	}()
-	if err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
-		return -1, os.NewSyscallError("link: SO_REUSEADDR", err)
+func (u *UDP) bindMulticast(fd int) error {
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
+		return os.NewSyscallError("link: SO_REUSEADDR", err)
 	}
 	u.stats.ReceiveBuffer = askBuffer(fd, unix.SO_RCVBUF, unix.SO_RCVBUFFORCE, u.cfg.ReceiveBuffer)
 	u.filterOwn(fd) // before bind, so that not one of our own comes through
 	at := netip.AddrPortFrom(u.cfg.Group.Unmap(), u.cfg.Port)
-	if err = unix.Bind(fd, u.sockaddr(at)); err != nil {
-		return -1, fmt.Errorf("link: bind %v: %w", at, err)
+	err := unix.Bind(fd, u.sockaddr(at))
+	if err != nil {
+		return fmt.Errorf("link: bind %v: %w", at, err)
 	}
 	if u.group.family() == unix.AF_INET {
 		// Without this a socket gets the groups that any socket of the host has joined.
@@ -122,9 +110,9 @@ func (u *UDP) openMulticast() (fd int, err error) {
 		})
 	}
 	if err != nil {
-		return -1, fmt.Errorf("link: joining %v on interface %d: %w", u.cfg.Group, u.ifindex, err)
+		return fmt.Errorf("link: joining %v on interface %d: %w", u.cfg.Group, u.ifindex, err)
 	}
-	return fd, nil
+	return nil
 }
 
 func (u *UDP) sockaddr(a netip.AddrPort) unix.Sockaddr {

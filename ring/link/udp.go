@@ -141,9 +141,8 @@ func (u *UDP) Close() error {
 }
 
 // learn notes where a node's tokens go. Only packets that their sender wrote itself tell.
-func (u *UDP) learn(data []byte, from *sockaddr) {
-	h, err := wire.ParseHeader(data)
-	if err != nil || h.Type == wire.TypeMcast || h.Node == 0 {
+func (u *UDP) learn(h *wire.Header, from *sockaddr) {
+	if h.Type == wire.TypeMcast || h.Node == 0 {
 		return
 	}
 	addr := *from

@@ -199,12 +199,12 @@ func TestForeign(t *testing.T) {
 		t.Errorf("learned %v", known)
 	}
 	from := makeSockaddr(netip.AddrPortFrom(netip.MustParseAddr("192.0.2.7"), testPort-1), 0)
-	u.learn(join(9), &from)
+	u.learn(&wire.Header{Type: wire.TypeJoin, Node: 9}, &from)
 	if got := u.Peers()[9]; got != netip.AddrPortFrom(netip.MustParseAddr("192.0.2.7"), testPort) {
 		t.Errorf("corosync peer at %v", got)
 	}
 	for id := range wire.NodeID(wire.MaxMembers + 10) {
-		u.learn(join(100+id), &from)
+		u.learn(&wire.Header{Type: wire.TypeJoin, Node: 100 + id}, &from)
 	}
 	if n := len(u.Peers()); n != wire.MaxMembers {
 		t.Errorf("%d addresses learned", n)

@@ -59,13 +59,13 @@ func (m *Machine) onPacket(e *totem.Event) {
 	m.at[uint32(e.Seq)%numbered] = m.number
 }
 
-// headBytes is the most that headers in front of data take.
-const headBytes = wire.SyncGroupBytes + wire.CPGMcastBytes
+// longestHead is the most that headers in front of data take, of whichever stream.
+const longestHead = wire.SyncGroupBytes + wire.CPGMcastBytes
 
 func (m *Machine) onMessage(from wire.NodeID, o wire.Order, parts [][]byte) {
 	head := parts[0]
-	if len(head) < headBytes && len(parts) > 1 {
-		head = m.gather(parts, headBytes)
+	if len(head) < longestHead && len(parts) > 1 {
+		head = m.gather(parts, longestHead)
 	}
 	stream, at, err := wire.ParseGroup(o, head)
 	if err != nil {

@@ -9,15 +9,6 @@ import (
 	"github.com/qpidd-cluster/qpidd-cluster/ring/wire"
 )
 
-// Names from below that callers need.
-type (
-	NodeID   = wire.NodeID
-	RingID   = wire.RingID
-	Packet   = wire.Packet
-	Block    = wire.Block
-	Datagram = wire.Datagram
-)
-
 // Member is a process in the group.
 type Member struct {
 	Node wire.NodeID

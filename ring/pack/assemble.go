@@ -1,6 +1,10 @@
 package pack
 
-import "github.com/qpidd-cluster/qpidd-cluster/ring/wire"
+import (
+	"slices"
+
+	"github.com/qpidd-cluster/qpidd-cluster/ring/wire"
+)
 
 // maxAssembledBytes is what an assembler keeps for one node: the longest message and the
 // rest of one packet, as in corosync.
@@ -141,7 +145,7 @@ func (a *Assembler) Keep(members []wire.NodeID, out *Batch) {
 	kept := a.peers[:0]
 	for i := range a.peers {
 		p := a.peers[i]
-		if containsNode(members, p.node) {
+		if slices.Contains(members, p.node) {
 			kept = append(kept, p)
 			continue
 		}
@@ -162,13 +166,4 @@ func (a *Assembler) peer(n wire.NodeID) *peer {
 	}
 	a.peers = append(a.peers, peer{node: n})
 	return &a.peers[len(a.peers)-1]
-}
-
-func containsNode(set []wire.NodeID, n wire.NodeID) bool {
-	for _, m := range set {
-		if m == n {
-			return true
-		}
-	}
-	return false
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/qpidd-cluster/qpidd-cluster/ring/cpg"
+	"github.com/qpidd-cluster/qpidd-cluster/ring/wire"
 )
 
 // Checker watches nodes and collects where one of them broke a promise of the ring:
@@ -162,7 +163,7 @@ func decode(b []byte) (id, bool) {
 		}
 	}
 	who := cpg.Member{PID: binary.BigEndian.Uint32(b[4:])}
-	who.Node = cpg.NodeID(binary.BigEndian.Uint32(b))
+	who.Node = wire.NodeID(binary.BigEndian.Uint32(b))
 	return id{who, binary.BigEndian.Uint64(b[8:])}, true
 }
 

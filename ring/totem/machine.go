@@ -263,9 +263,6 @@ func (m *Machine) Settled() bool { return m.settled }
 // Stats returns the counters.
 func (m *Machine) Stats() Stats { return m.stats }
 
-// Config returns the configuration with its defaults.
-func (m *Machine) Config() Config { return m.cfg }
-
 func (m *Machine) representative() bool { return m.ring.Rep == m.self }
 
 // forming reports whether the order counts for a ring that is not operational yet.

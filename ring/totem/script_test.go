@@ -40,7 +40,6 @@ type scripted struct {
 	m      *totem.Machine
 	out    *totem.Output
 	queue  []string
-	seq    uint64
 	config totem.Config
 }
 

@@ -71,5 +71,3 @@ func (s nodeSet) after(n wire.NodeID) wire.NodeID {
 	}
 	return s[i%len(s)]
 }
-
-func (s nodeSet) clone() nodeSet { return slices.Clone(s) }

@@ -67,9 +67,6 @@ func (p *Pool) Get() *Block {
 // Live is the number of blocks that somebody holds.
 func (p *Pool) Live() int { return p.live }
 
-// Size is the length of the pool's blocks.
-func (p *Pool) Size() int { return p.size }
-
 func (p *Pool) put(b *Block) {
 	p.live--
 	if len(p.free) < p.limit {

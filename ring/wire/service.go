@@ -62,24 +62,20 @@ func AppendGroup(b []byte, s Stream) []byte {
 // sync stream it is the bare function.
 type Function uint32
 
-// The services of corosync that we know by name.
+// The services of corosync that we have too.
 const (
-	ServiceCmap       = 0
-	ServiceCfg        = 1
 	ServiceCPG        = 2
-	ServiceQuorum     = 3
 	ServiceVotequorum = 5
 )
 
 // The functions we send or understand.
 const (
-	FuncProcJoin     Function = ServiceCPG<<16 | 0
-	FuncProcLeave    Function = ServiceCPG<<16 | 1
-	FuncJoinList     Function = ServiceCPG<<16 | 2
-	FuncMcast        Function = ServiceCPG<<16 | 3
-	FuncDownList     Function = ServiceCPG<<16 | 5
-	FuncPartialMcast Function = ServiceCPG<<16 | 6
-	FuncNodeInfo     Function = ServiceVotequorum<<16 | 0
+	FuncProcJoin  Function = ServiceCPG << 16
+	FuncProcLeave Function = ServiceCPG<<16 | 1
+	FuncJoinList  Function = ServiceCPG<<16 | 2
+	FuncMcast     Function = ServiceCPG<<16 | 3
+	FuncDownList  Function = ServiceCPG<<16 | 5
+	FuncNodeInfo  Function = ServiceVotequorum << 16
 
 	FuncBarrier      Function = 0
 	FuncServiceBuild Function = 1

@@ -70,12 +70,8 @@ type NodeInfo struct {
 	Flags    uint32
 }
 
-// Flags of NodeInfo.
-const (
-	NodeQuorate = 1
-	NodeLeaving = 2
-	NodeFirst   = 8
-)
+// NodeFirst is the flag of a NodeInfo that says: alone so far.
+const NodeFirst = 8
 
 // ParseNodeInfo reads a NodeInfo.
 func ParseNodeInfo(o Order, b []byte) (NodeInfo, error) {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -193,4 +194,42 @@ func TestCleanLeave(t *testing.T) {
 	if err := (clients.GoAMQP{}).Declare(t.Context(), c.Brokers[2].Port, "alone"); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestStandAlone has a broker without a cluster's name.
+func TestStandAlone(t *testing.T) {
+	short(t)
+	c := harness.Start(t, 1, "--cluster-name=")
+	s := load.NewStage(t, c)
+	s.Run(s.Publishing, 0, s.Publish091("old"))
+	s.Run(s.Publishing, 0, s.Publish100("new"))
+	s.Await(t, "messages are queued", 1000, 0, 0)
+	s.RunOnce(s.Consuming, 0, s.Consume091("consumer", false))
+	s.RunOnce(s.Consuming, 0, s.Consume100("receiver", false))
+	s.Settle(t)
+	r := (&harness.Command{Program: "qpid-cluster", Arguments: []string{c.Brokers[0].Address()}}).Run(t)
+	if r.Status == 0 || !strings.Contains(r.Stderr, "is in no cluster") {
+		t.Errorf("qpid-cluster: %+v", r)
+	}
+	c.Stop(0)
+}
+
+// TestWait starts a daemon that cannot become a member: the command gives up when it was told
+// to, and leaves no process behind.
+func TestWait(t *testing.T) {
+	short(t)
+	c := harness.Start(t, 0)
+	port := harness.FreePort(t)
+	started := time.Now()
+	r := c.Command(nil, fmt.Sprintf("-p%d", port), "--cluster-name="+c.Name, "--cluster-size=3", "--log-output=log", "-d", "--wait=1", "--no-data-dir", "--auth=no").Run(t)
+	if r.Status == 0 || len(r.Lines()) != 1 || !strings.Contains(r.Stderr, "--wait") || time.Since(started) > 10*time.Second {
+		t.Errorf("after %v: %+v", time.Since(started), r)
+	}
+	harness.Eventually(t, load.Patience, "nobody listens", func() error {
+		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			return nil
+		}
+		return errors.Join(errors.New("somebody does"), conn.Close())
+	})
 }

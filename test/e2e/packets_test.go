@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"regexp"
@@ -86,5 +87,52 @@ func foreign(r *rand.Rand, i int) []byte {
 		b := slices.Clone(whole[:n])
 		b[3] = byte(r.IntN(9)) // the type, if there is one of that number
 		return b[:max(4, n-r.IntN(8))]
+	}
+}
+
+// TestForeignConnections says to the members' port for one another what is not for it.
+func TestForeignConnections(t *testing.T) {
+	short(t)
+	const count = 100
+	c := harness.Start(t, 3)
+	s := load.NewStage(t, c)
+	s.Run(s.Publishing, 0, s.Publish091("old"))
+	s.RunOnce(s.Consuming, 1, s.Consume100("consumer", false))
+	s.Await(t, "load", 500, 500, 0)
+	r := rand.New(rand.NewPCG(1, 2))
+	var list []net.Conn
+	for i := range count {
+		for _, port := range c.Brokers[i%3].Listens(t) {
+			if port == c.Brokers[i%3].Port {
+				continue
+			}
+			conn, err := net.Dial("tcp4", fmt.Sprintf("127.0.0.1:%d", port))
+			if err != nil {
+				t.Fatal(err)
+			}
+			list = append(list, conn)
+			hello := append([]byte("QPDMESH1"), make([]byte, 24+r.IntN(1000))...)
+			for k := 8; k < len(hello); k++ {
+				hello[k] = byte(r.Uint32())
+			}
+			said := [][]byte{nil, hello, hello[:r.IntN(32)], hello[8:]}[i%4]
+			if _, err := conn.Write(said); err != nil {
+				t.Log(err) // refused already
+			}
+		}
+	}
+	if len(list) < count {
+		t.Errorf("%d connections to the members' ports were made, in %d attempts", len(list), count)
+	}
+	s.Await(t, "load during it", 1000, 1000, 0)
+	for _, conn := range list {
+		_ = conn.Close()
+	}
+	s.Await(t, "load after it", 500, 500, 0)
+	s.Settle(t)
+	for i := range c.Brokers {
+		if strings.Contains(c.LogText(i), "member left") {
+			t.Errorf("broker %d saw a member leave", i)
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -84,4 +85,39 @@ func (b *Broker) Descriptors(t testing.TB) int {
 		t.Fatal(err)
 	}
 	return len(list)
+}
+
+// Listens lists the TCP ports on which a broker listens.
+func (b *Broker) Listens(t testing.TB) (ports []int) {
+	t.Helper()
+	ours := map[string]bool{}
+	dir := fmt.Sprintf("/proc/%d/fd", b.Pid)
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range list {
+		if to, err := os.Readlink(dir + "/" + f.Name()); err == nil { // it may have been closed
+			ours[to] = true
+		}
+	}
+	for _, name := range []string{"tcp", "tcp6"} {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/%s", b.Pid, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			const listening = "0A"
+			words := strings.Fields(line) // sl local remote state …, the inode is the tenth
+			if len(words) < 10 || words[3] != listening || !ours["socket:["+words[9]+"]"] {
+				continue
+			}
+			port, err := strconv.ParseUint(words[1][strings.LastIndexByte(words[1], ':')+1:], 16, 16)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ports = append(ports, int(port))
+		}
+	}
+	return ports
 }

@@ -12,6 +12,7 @@ type Config struct {
 	Self    MemberID
 	Shards  int // queues are divided among so many; 0 is 1
 	Log     Log
+	Memory  Memory // nil is the Go heap
 	Headers HeaderFunc
 	// Rewrite returns the properties of a message that is dead-lettered from queue for
 	// reason, with the death added to them, appended to dst. Nil leaves them as they are.
@@ -59,13 +60,19 @@ func New(cfg Config) *Broker {
 // Reset forgets all that is replicated, as a member does before it takes another's state.
 // Records are not given back one by one: the log is emptied by its owner.
 func (b *Broker) Reset() {
+	for _, q := range b.order {
+		q.shard.chunks.drop(q.chunks)
+	}
+	for _, s := range b.shards {
+		s.chunks.close()
+	}
 	b.exchanges = map[string]*exchange{}
 	b.queues, b.byID, b.order = map[string]*Queue{}, map[QueueID]*Queue{}, nil
 	b.members, b.early, b.control, b.applied = nil, nil, nil, 0
 	b.earlyFrom = map[MemberID]int{}
 	b.shards = nil
 	for range max(b.cfg.Shards, 1) {
-		b.shards = append(b.shards, &shard{b: b})
+		b.shards = append(b.shards, &shard{b: b, chunks: chunks{memory: b.cfg.Memory}})
 	}
 	for _, x := range []struct {
 		name string

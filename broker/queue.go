@@ -58,11 +58,6 @@ const (
 	goingBack         // to its place: its consumer gets nothing else for it meanwhile
 )
 
-// chunkSlots is how many slots are allocated at a time: 20 KiB.
-const chunkSlots = 512
-
-type chunk [chunkSlots]slot
-
 // Queue is a queue. Its wiring belongs to the Broker, its messages to its shard.
 type Queue struct {
 	id      QueueID
@@ -77,7 +72,7 @@ type Queue struct {
 	hadConsumer bool
 
 	// Messages are numbered by position, which only grows; chunks[0] holds base.
-	chunks     []*chunk
+	chunks     []chunk
 	base       uint64 // position of the first slot of chunks[0]
 	head, tail uint64
 	count      int   // messages that are not gone
@@ -100,13 +95,13 @@ type consumer struct {
 
 func (q *Queue) at(pos uint64) *slot {
 	n := pos - q.base
-	return &q.chunks[n/chunkSlots][n%chunkSlots]
+	return &q.chunks[n/chunkSlots].slots[n%chunkSlots]
 }
 
 // push adds a message at the tail.
 func (q *Queue) push(s slot) {
 	if q.tail-q.base == uint64(len(q.chunks))*chunkSlots {
-		q.chunks = append(q.chunks, q.shard.newChunk())
+		q.chunks = append(q.chunks, q.shard.chunks.get())
 	}
 	q.tail++
 	*q.at(q.tail - 1) = s
@@ -148,7 +143,7 @@ func (q *Queue) remove(pos uint64) Ref {
 		q.head++
 	}
 	for len(q.chunks) > 0 && q.head-q.base >= chunkSlots {
-		q.shard.freeChunk(q.chunks[0])
+		q.shard.chunks.put(q.chunks[0])
 		q.chunks = append(q.chunks[:0], q.chunks[1:]...)
 		q.base += chunkSlots
 	}

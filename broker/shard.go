@@ -68,34 +68,15 @@ func (o *outbox) reset() {
 	o.entries, o.mesh, o.drops = o.entries[:0], o.mesh[:0], o.drops[:0]
 }
 
-// spareChunks is how many empty chunks a shard keeps: enough to fill and drain without
-// touching the heap.
-const spareChunks = 64
-
 type shard struct {
 	b      *Broker
 	ops    []op
 	dirty  []*Queue // to be dispatched in this run
 	timed  []*Queue // with messages that expire, or an x-expires
-	spare  []*chunk
+	chunks chunks
 	out    outbox
 	handle holder // last one given to a consumer here
 	again  bool   // budget ran out: run once more
-}
-
-func (s *shard) newChunk() *chunk {
-	if n := len(s.spare); n > 0 {
-		c := s.spare[n-1]
-		s.spare = s.spare[:n-1]
-		return c
-	}
-	return new(chunk)
-}
-
-func (s *shard) freeChunk(c *chunk) {
-	if len(s.spare) < spareChunks {
-		s.spare = append(s.spare, c)
-	}
 }
 
 // mark puts q on the list of queues to be dispatched.

@@ -164,6 +164,7 @@ func (b *Broker) dropQueue(q *Queue) {
 		return true
 	})
 	q.deleted = true
+	q.shard.chunks.drop(q.chunks)
 	q.chunks, q.count = nil, 0
 	q.head = q.tail
 	delete(b.byID, q.id)

@@ -184,7 +184,7 @@ func (b *Broker) join(log *slog.Logger) error {
 	cfg := cluster.Config{
 		FormDelay: 1, Grace: cluster.DefaultGrace, Size: b.opts.ClusterSize,
 		Memory: disk.Memory{}, MemoryBytes: b.memoryLimit(),
-		Broker: broker.Config{Shards: runtime.GOMAXPROCS(0), Headers: session.HeaderValue,
+		Broker: broker.Config{Memory: disk.Memory{}, Shards: runtime.GOMAXPROCS(0), Headers: session.HeaderValue,
 			Rewrite: session.Deaths{}.Rewrite, Unix: e.start.Unix()},
 	}
 	random(cfg.ClusterID[:])

@@ -55,7 +55,7 @@ func (w *world) start(slot int) *member {
 	var id cluster.ID
 	id[0], id[1] = byte(slot+1), byte(w.pid)
 	m.node = cluster.New(cluster.Config{Self: m.id, ClusterID: id, FormDelay: 150 * time.Millisecond,
-		Grace: 300 * time.Millisecond, Memory: journal.Heap{}, Broker: broker.Config{Shards: 1 + slot%3}}, m)
+		Grace: 300 * time.Millisecond, Memory: poison{}, Broker: broker.Config{Memory: poison{}, Shards: 1 + slot%3}}, m)
 	ring.Do()
 	return m
 }
@@ -133,6 +133,16 @@ func (m *member) settle() {
 	}
 	if next := m.node.Next(); next != 0 {
 		m.w.wake(m, next)
+	}
+}
+
+// poison is memory that shows when it is used after it was given back.
+type poison struct{ journal.Heap }
+
+// Free spoils b.
+func (poison) Free(b []byte) {
+	for i := range b {
+		b[i] = 0xA5
 	}
 }
 

@@ -26,7 +26,7 @@ var programs = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	for _, line := range [][]string{
-		{"go", "build", "-o", filepath.Join(dir, "ringnode"), "./ringnode"},
+		{"go", "build", "-o", dir, "./ringnode", "../../cmd/qpid-perf"},
 		{"gcc", "-O2", "-Wall", "-o", filepath.Join(dir, "cpgnode"), "testdata/cpgnode.c", "-lcpg"},
 	} {
 		if out, err := exec.Command(line[0], line[1:]...).CombinedOutput(); err != nil {
@@ -52,6 +52,7 @@ type lab struct {
 	dir      string
 	programs string
 	daemons  [hosts + 1]*process
+	id       func(host int) uint32 // node ids in corosync's nodelist
 }
 
 // newLab makes a lab in which nothing runs. It skips the test where that is not possible;
@@ -72,7 +73,8 @@ func newLab(t *testing.T) *lab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &lab{network: newNetwork(t), dir: t.TempDir(), programs: dir}
+	l := &lab{network: newNetwork(t), dir: t.TempDir(), programs: dir,
+		id: func(host int) uint32 { return uint32(host) }}
 	t.Cleanup(func() {
 		if t.Failed() {
 			l.showLogs(t)
@@ -90,7 +92,7 @@ func (l *lab) showLogs(t *testing.T) {
 	}
 }
 
-func configuration() string {
+func (l *lab) configuration() string {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, `totem {
 	version: 2
@@ -117,7 +119,7 @@ logging {
 nodelist {
 `, token, multicastGroup)
 	for i := 1; i <= hosts; i++ {
-		fmt.Fprintf(&b, "\tnode {\n\t\tring0_addr: %s\n\t\tnodeid: %d\n\t}\n", address(i), i)
+		fmt.Fprintf(&b, "\tnode {\n\t\tring0_addr: %s\n\t\tnodeid: %d\n\t}\n", address(i), l.id(i))
 	}
 	b.WriteString("}\n")
 	return b.String()
@@ -142,7 +144,7 @@ func (l *lab) corosync(i int) *process {
 	if err := os.MkdirAll(filepath.Join(dir, "etc"), 0o755); err != nil {
 		l.t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "etc", "corosync.conf"), []byte(configuration()), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "etc", "corosync.conf"), []byte(l.configuration()), 0o644); err != nil {
 		l.t.Fatal(err)
 	}
 	l.daemons[i] = start(l.t, i, fmt.Sprintf("corosync %d", i),

@@ -79,21 +79,29 @@ func TestForm(t *testing.T) {
 func (l *lab) seen(ours, pid int) {
 	l.t.Helper()
 	at := others(ours)[0]
-	harness.Eventually(l.t, viewLimit, "corosync-quorumtool shows three votes", func() error {
-		out := l.ask(at, "corosync-quorumtool", "-s")
-		for _, want := range []string{"Nodes:3", "Quorate:Yes", "Totalvotes:3"} {
-			if !strings.Contains(strings.ReplaceAll(out, " ", ""), want) {
-				return fmt.Errorf("no %s in\n%s", want, out)
-			}
+	harness.Eventually(l.t, viewLimit, "corosync-quorumtool and corosync-cpgtool show us", func() error {
+		if err := l.votes(at); err != nil {
+			return err
+		}
+		if out := l.ask(at, "corosync-cpgtool"); !listed(out, pid, uint32(ours)) {
+			return fmt.Errorf("no process %d on node %d in\n%s", pid, ours, out)
 		}
 		return nil
 	})
-	if out := l.ask(at, "corosync-cpgtool"); !listed(out, pid, ours) {
-		l.t.Errorf("corosync-cpgtool does not list %d on node %d:\n%s", pid, ours, out)
-	}
 }
 
-func listed(out string, pid, node int) bool {
+// votes looks for a vote of every host.
+func (l *lab) votes(at int) error {
+	out := l.ask(at, "corosync-quorumtool", "-s")
+	for _, want := range []string{"Nodes:3", "Quorate:Yes", "Totalvotes:3"} {
+		if !strings.Contains(strings.ReplaceAll(out, " ", ""), want) {
+			return fmt.Errorf("no %s in\n%s", want, out)
+		}
+	}
+	return nil
+}
+
+func listed(out string, pid int, node uint32) bool {
 	for line := range strings.Lines(out) {
 		f := strings.Fields(line)
 		if len(f) >= 2 && f[0] == fmt.Sprint(pid) && f[1] == fmt.Sprint(node) {

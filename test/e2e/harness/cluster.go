@@ -16,6 +16,7 @@ import (
 
 const (
 	startLimit = 30 * time.Second // for a broker to listen and be a member
+	waitLimit  = 25 * time.Second // for it to give up by itself, so that nothing stays behind
 	endLimit   = 15 * time.Second // for one to be gone
 	logLimit   = 8 << 10          // of each log, from its end, in the output of a failed test
 
@@ -146,7 +147,7 @@ func (c *Cluster) Environ(h *Host) []string {
 		at = h.IP
 	}
 	return []string{"QPID_BINDNETADDR=" + at, "QPID_MCASTPORT=" + strconv.Itoa(c.RingPort),
-		"QPID_PID_DIR=" + c.Dir, "QPID_CONFIG=/dev/null"}
+		"QPID_PID_DIR=" + c.Dir, "QPID_CONFIG=/dev/null", fmt.Sprintf("QPID_WAIT=%.0f", waitLimit.Seconds())}
 }
 
 // start starts a broker and waits until it serves. The command returns when it does, and

@@ -57,8 +57,9 @@ func (l *Load) Declare(ctx context.Context, at int) error {
 
 // Publish091 publishes with amqp091-go; only what is confirmed is promised.
 func (l *Load) Publish091(name string) Work {
-	next := 0
+	names := incarnations(name)
 	return func(ctx context.Context, b *harness.Broker) error {
+		name, next := names(), 0
 		ch, end, err := Dial091(ctx, b)
 		if err != nil {
 			return err

@@ -32,8 +32,9 @@ func Dial100(ctx context.Context, b *harness.Broker) (*azure.Session, func(), er
 
 // Publish100 publishes with go-amqp; only what is accepted is promised.
 func (l *Load) Publish100(name string) Work {
-	next := 0
+	names := incarnations(name)
 	return func(ctx context.Context, b *harness.Broker) error {
+		name, next := names(), 0
 		session, end, err := Dial100(ctx, b)
 		if err != nil {
 			return err

@@ -32,6 +32,19 @@ func New(queue string, brokers ...*harness.Broker) *Load {
 	return &Load{Queue: queue, Brokers: brokers, Ledger: newLedger()}
 }
 
+// incarnations names a publisher anew for each connection: only the order of one connection
+// is promised. What it sent on the last one may come after what it sends on the next.
+func incarnations(name string) func() string {
+	n := 0
+	return func() string {
+		n++
+		if n == 1 {
+			return name
+		}
+		return fmt.Sprintf("%s.%d", name, n)
+	}
+}
+
 // Run repeats a client's work from one broker to the next until ctx ends.
 func (l *Load) Run(ctx context.Context, first int, work Work) {
 	l.clients.Go(func() {

@@ -2,7 +2,6 @@ package load
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 
@@ -50,14 +49,14 @@ func (l *Load) Run(ctx context.Context, first int, work Work) {
 	l.clients.Go(func() {
 		for i := first; ctx.Err() == nil; i++ {
 			// What ends the work is a broker's end, or ctx; either way messages tell the rest.
-			l.ended(work(ctx, l.Brokers[i%len(l.Brokers)]))
+			l.ended(ctx, work(ctx, l.Brokers[i%len(l.Brokers)]))
 		}
 	})
 }
 
 // RunOnce has a client work with one broker, to its end.
 func (l *Load) RunOnce(ctx context.Context, at int, work Work) {
-	l.clients.Go(func() { l.ended(work(ctx, l.Brokers[at])) })
+	l.clients.Go(func() { l.ended(ctx, work(ctx, l.Brokers[at])) })
 }
 
 // Wait waits for the clients, whose contexts have ended.
@@ -65,8 +64,9 @@ func (l *Load) Wait() { l.clients.Wait() }
 
 const maxEnds = 100
 
-func (l *Load) ended(err error) {
-	if err == nil || errors.Is(err, context.Canceled) {
+// ended notes why a client left a broker, unless it was told to.
+func (l *Load) ended(ctx context.Context, err error) {
+	if err == nil || ctx.Err() != nil {
 		return
 	}
 	l.mu.Lock()

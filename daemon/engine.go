@@ -80,11 +80,14 @@ func newEngine(log *slog.Logger) (*engine, error) {
 	if e.pollFD, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return nil, fmt.Errorf("epoll: %w", err)
 	}
-	return e, e.watch(e.wakeFD)
+	// Edge-triggered: each write wakes the engine once, and nobody has to read the counter.
+	return e, e.watchFor(e.wakeFD, unix.EPOLLIN|unix.EPOLLET)
 }
 
-func (e *engine) watch(fd int) error {
-	err := unix.EpollCtl(e.pollFD, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)})
+func (e *engine) watch(fd int) error { return e.watchFor(fd, unix.EPOLLIN) }
+
+func (e *engine) watchFor(fd int, events uint32) error {
+	err := unix.EpollCtl(e.pollFD, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: events, Fd: int32(fd)})
 	if err != nil {
 		return fmt.Errorf("epoll: %w", err)
 	}
@@ -164,16 +167,10 @@ func (e *engine) wait(more bool) {
 		}
 	}
 	var events [8]unix.EpollEvent
-	n, err := unix.EpollWait(e.pollFD, events[:], timeout)
+	_, err := unix.EpollWait(e.pollFD, events[:], timeout)
 	e.asleep.Store(false)
 	if err != nil && !errors.Is(err, unix.EINTR) {
 		panic("daemon: epoll: " + err.Error())
-	}
-	for i := 0; i < n; i++ {
-		if int(events[i].Fd) == e.wakeFD {
-			var b [8]byte
-			_, _ = unix.Read(e.wakeFD, b[:])
-		}
 	}
 }
 

@@ -32,6 +32,8 @@ type receiver struct {
 	blocks  []*wire.Block
 	// What the last call brought and is not handed out yet.
 	at, n int
+	// empty: the last call took all there was, so that another would be for nothing.
+	empty bool
 	// Within message at: the rest of its bytes and the size of its packets.
 	rest  []byte
 	size  int
@@ -63,6 +65,7 @@ func (r *receiver) place(i int, b *wire.Block) {
 // Recv implements Link.
 func (u *UDP) Recv(dst []wire.Packet) int {
 	n := 0
+	u.rx.empty, u.rxToken.empty = false, false
 	if len(u.held) == 0 {
 		u.waited = 0
 		u.readTokens()
@@ -120,6 +123,9 @@ func (u *UDP) read(fd int, r *receiver, dst []wire.Packet) int {
 
 // fill reads the next batch.
 func (u *UDP) fill(fd int, r *receiver) bool {
+	if r.empty {
+		return false
+	}
 	for i := range r.msgs {
 		h := &r.msgs[i].hdr
 		h.Namelen = uint32(len(r.names[i].raw))
@@ -135,7 +141,7 @@ func (u *UDP) fill(fd int, r *receiver) bool {
 		if errno != 0 || n == 0 {
 			return false
 		}
-		r.at, r.n = -1, n
+		r.at, r.n, r.empty = -1, n, n < len(r.msgs)
 		return true
 	}
 	return false

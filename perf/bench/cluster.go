@@ -208,10 +208,13 @@ type measured struct {
 	Cell   string `json:"cell"`
 	Round  int    `json:"round"`
 	// CPU is what the cluster used for each message, warm-up and end included.
-	CPU         float64      `json:"cluster_cpu_us_per_message"`
-	MemoryBytes int64        `json:"cluster_memory_bytes"`
-	Nodes       []nodeUse    `json:"nodes"`
-	Load        *load.Report `json:"load"`
+	CPU         float64   `json:"cluster_cpu_us_per_message"`
+	MemoryBytes int64     `json:"cluster_memory_bytes"`
+	Nodes       []nodeUse `json:"nodes"`
+	// OtherCores is what else the machine did meanwhile. Where that is not next to nothing,
+	// latencies tell more of it than of the brokers.
+	OtherCores float64      `json:"other_cores"`
+	Load       *load.Report `json:"load"`
 }
 
 // nodeUse is what one node used: the first is the producer's, the second the consumer's.
@@ -237,9 +240,9 @@ func (o *compareOptions) measure(ctx context.Context, systems []*system) (list [
 					return nil, fmt.Errorf("%s, %s: %w", s.name, c.Name, err)
 				}
 				list = append(list, m)
-				fmt.Fprintf(os.Stderr, "round %d  %-18s %-10s %8.0f/s  confirmed p99 %8.3f ms  end to end p99 %8.3f ms  %6.1f us CPU\n",
+				fmt.Fprintf(os.Stderr, "round %d  %-18s %-10s %8.0f/s  confirmed p99 %8.3f ms  end to end p99 %8.3f ms  %6.1f us CPU, others %.2f cores\n",
 					round+1, c.Name, s.name, m.throughput(), float64(m.Load.Confirm.P99)/1000,
-					float64(m.Load.EndToEnd.P99)/1000, m.CPU)
+					float64(m.Load.EndToEnd.P99)/1000, m.CPU, m.OtherCores)
 			}
 		}
 	}
@@ -269,11 +272,15 @@ func (o *compareOptions) one(ctx context.Context, s *system, c cell, round int) 
 	if err != nil {
 		return m, err
 	}
+	busy, begin := busyTime(), time.Now()
 	r, err := load.Run(ctx, l)
 	if err != nil {
 		return m, err
 	}
+	busy, took := busyTime()-busy, time.Since(begin)
 	after, err := s.cluster.Nodes()
+	ours := peers.Total(after).CPU - peers.Total(before).CPU + time.Duration(r.CPU*float64(r.Sent))*time.Microsecond
+	m.OtherCores = max(0, (busy-ours).Seconds()/took.Seconds())
 	m.System, m.Cell, m.Round, m.Load = s.name, c.Name, round+1, r
 	m.use(before, after)
 	return m, err

@@ -255,7 +255,11 @@ func (r *failoverRound) gaps(kill time.Duration) {
 	}
 	r.ConfirmGapBefore, r.ConfirmGap = split(r.Load.ConfirmGaps)
 	r.DeliveryGapBefore, r.DeliveryGap = split(r.Load.DeliveryGaps)
+	r.Load.ConfirmGaps, r.Load.DeliveryGaps = longest(r.Load.ConfirmGaps), longest(r.Load.DeliveryGaps)
 }
+
+// longest is what is written down of the gaps.
+func longest(list []load.Gap) []load.Gap { return list[:min(len(list), 5)] }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 

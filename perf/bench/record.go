@@ -31,6 +31,9 @@ type machine struct {
 	MemoryBytes uint64 `json:"memory_bytes"`
 	Kernel      string `json:"kernel"`
 	Go          string `json:"go"`
+	// Scheduling is how all that the benchmark starts is scheduled: on a machine that others
+	// use too it may be run with chrt --rr 1, so that they do not come in between.
+	Scheduling string `json:"scheduling"`
 }
 
 // target is what is asked of this broker.
@@ -104,7 +107,7 @@ func pause(ctx context.Context, d time.Duration) error {
 }
 
 func thisMachine() (m machine) {
-	m.Cores, m.Go = runtime.NumCPU(), runtime.Version()
+	m.Cores, m.Go, m.Scheduling = runtime.NumCPU(), runtime.Version(), scheduling()
 	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {
 		for line := range strings.Lines(string(b)) {
 			if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
@@ -122,6 +125,33 @@ func thisMachine() (m machine) {
 		m.MemoryBytes = info.Totalram * uint64(info.Unit)
 	}
 	return m
+}
+
+// scheduling is this process's, which those that it starts inherit.
+func scheduling() string {
+	attr, err := unix.SchedGetAttr(0, 0)
+	if err != nil {
+		return "unknown"
+	}
+	switch attr.Policy {
+	case unix.SCHED_FIFO, unix.SCHED_RR:
+		return fmt.Sprintf("real time, priority %d", attr.Priority)
+	}
+	return fmt.Sprintf("as usual, nice %d", attr.Nice)
+}
+
+// busyTime is the CPU that the whole machine has used so far, what it had to leave to other
+// machines of its host included.
+func busyTime() (busy time.Duration) {
+	b, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0
+	}
+	var user, nice, system, idle, wait, irq, soft, steal int64
+	if n, _ := fmt.Sscanf(string(b), "cpu %d %d %d %d %d %d %d %d", &user, &nice, &system, &idle, &wait, &irq, &soft, &steal); n != 8 {
+		return 0
+	}
+	return time.Duration(user+nice+system+irq+soft+steal) * 10 * time.Millisecond // USER_HZ
 }
 
 // field reads a figure from a file of /proc whose lines are like "name: 4711 kB".

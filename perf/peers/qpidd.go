@@ -69,7 +69,9 @@ func (c *Qpidd) Start(ctx context.Context, i int) error {
 	args := []string{"-p", strconv.Itoa(c.ports[i]), "--interface=127.0.0.1",
 		"--no-data-dir", "--auth=no", "--log-to-file=" + filepath.Join(dir, "qpidd.log")}
 	if !c.options.Alone {
-		args = append(args, "--cluster-name="+c.name, "--bindnetaddr=127.0.0.1")
+		// A port of its own: groups are made of names, and of few bits of them, so that rings of
+		// other clusters on this host might otherwise merge with this one.
+		args = append(args, "--cluster-name="+c.name, "--bindnetaddr=127.0.0.1", fmt.Sprintf("--mcastport=%d", c.ports[0]))
 	}
 	for _, a := range c.options.Args {
 		args = append(args, strings.ReplaceAll(a, "%n", strconv.Itoa(i+1)))

@@ -46,6 +46,7 @@ func TestJoinUnderLoad(t *testing.T) {
 	s.Settle(t)
 	big.Brokers = c.Brokers
 	c.Kill(0, 1) // so that nobody but the joiners can have kept it
+	big.Ledger.Handovers = true
 	big.RunOnce(big.Consuming, 2, big.Consume091("third", false))
 	big.RunOnce(big.Consuming, 3, big.Consume100("fourth", false))
 	harness.Eventually(t, 2*load.Patience, "the joiners serve what was queued before", big.Ledger.Complete)

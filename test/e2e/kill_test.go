@@ -22,6 +22,7 @@ func TestKillEach(t *testing.T) {
 	for victim := range c.Brokers {
 		t.Run(fmt.Sprintf("broker %d", victim), func(t *testing.T) {
 			s := load.NewStage(t, c)
+			s.Ledger.Handovers = true
 			// Consumers that hold what they get are on the victim; so is one publisher.
 			s.RunOnce(s.Consuming, victim, s.Consume091("holder091", true))
 			s.RunOnce(s.Consuming, victim, s.Consume100("holder100", true))

@@ -169,6 +169,7 @@ func TestCleanLeave(t *testing.T) {
 	const most = 1500 * time.Millisecond
 	c := harness.Start(t, 3)
 	s := load.NewStage(t, c)
+	s.Ledger.Handovers = true
 	s.RunOnce(s.Consuming, 0, s.Consume100("holder", true))
 	s.Run(s.Publishing, 1, s.Publish091("old"))
 	s.Run(s.Publishing, 2, s.Publish100("new"))

@@ -34,6 +34,9 @@ type Ledger struct {
 	// AcksLost says that consumers lose brokers too, and with them acknowledgements that were
 	// under way: such a message comes again, and has to say so.
 	AcksLost bool
+	// Handovers says that a queue with several consumers changes hands: what was on its way to
+	// one of them then comes to another, later than what that one has seen.
+	Handovers bool
 
 	mu       sync.Mutex
 	promised map[Message]bool // acknowledged to its publisher
@@ -78,7 +81,7 @@ func (l *Ledger) see(consumer string, m Message, redelivered bool) {
 	if l.held[m] && !redelivered {
 		l.complain("%v was held by another consumer before, and does not say so", m)
 	}
-	if redelivered {
+	if redelivered || l.AcksLost || l.Handovers {
 		return
 	}
 	of := l.last[consumer]

@@ -24,6 +24,7 @@ func across(t *testing.T, mtu int, arguments ...string) (*harness.Network, *harn
 
 // everywhere has clients on each host publish, and on each but one consume.
 func everywhere(s *load.Stage, but int) {
+	s.Ledger.Handovers = true
 	for i := range s.Brokers {
 		s.RunOnce(s.Publishing, i, s.Publish091(fmt.Sprintf("old%d", i)))
 		s.RunOnce(s.Publishing, i, s.Publish100(fmt.Sprintf("new%d", i)))

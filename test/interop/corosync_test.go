@@ -84,6 +84,11 @@ func newLab(t *testing.T) *lab {
 }
 
 func (l *lab) showLogs(t *testing.T) {
+	for _, d := range l.daemons {
+		if d != nil {
+			t.Logf("%s said: %s", d.name, d.text())
+		}
+	}
 	logs, _ := filepath.Glob(filepath.Join(l.dir, "*", "log", "*"))
 	for _, path := range logs {
 		if b, err := os.ReadFile(path); err == nil {
@@ -112,6 +117,7 @@ quorum {
 }
 logging {
 	to_syslog: no
+	to_stderr: no
 	to_logfile: yes
 	logfile: /var/log/corosync/corosync.log
 	timestamp: hires

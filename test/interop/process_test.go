@@ -54,16 +54,27 @@ func start(t testing.TB, host int, name string, line ...string) *process {
 func (p *process) read(output io.Reader) {
 	begin := time.Now()
 	lines := bufio.NewScanner(output)
-	for lines.Scan() {
+	said := func(line string) {
 		p.mu.Lock()
-		p.lines = append(p.lines, lines.Text())
+		p.lines = append(p.lines, line)
 		p.mu.Unlock()
-		if testing.Verbose() && !strings.HasPrefix(p.name, "corosync") {
-			fmt.Printf("%6.3f %s: %s\n", time.Since(begin).Seconds(), p.name, lines.Text())
+		if testing.Verbose() {
+			fmt.Printf("%6.3f %s: %s\n", time.Since(begin).Seconds(), p.name, line)
 		}
 	}
-	_ = p.cmd.Wait() // how it ended is not asked
+	for lines.Scan() {
+		said(lines.Text())
+	}
+	_ = p.cmd.Wait() // most are killed
+	said("ended: " + p.cmd.ProcessState.String())
 	close(p.ended)
+}
+
+// text is all that it said.
+func (p *process) text() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return strings.Join(p.lines, "\n")
 }
 
 // say sends a command.

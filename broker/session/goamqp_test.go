@@ -402,11 +402,13 @@ func TestGoAMQPCloseReleases(t *testing.T) {
 			t.Fatal(err)
 		}
 		other := receiver(ctx2, t, s2, "q", &amqp.ReceiverOptions{Credit: 20})
-		for i := range 20 {
-			in := receive(ctx2, t, other)
-			if in.GetData()[0] != byte(i) {
-				t.Fatalf("message %d is %d", i, in.GetData()[0])
-			}
+		// A connection's end is answered before what it held is back: order is not asked for.
+		seen := map[byte]bool{}
+		for range 20 {
+			seen[receive(ctx2, t, other).GetData()[0]] = true
+		}
+		if len(seen) != 20 {
+			t.Fatalf("%d of 20 messages came back", len(seen))
 		}
 		if err := other.Close(ctx2); err != nil {
 			t.Fatal(err)

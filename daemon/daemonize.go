@@ -128,7 +128,7 @@ func WritePid(o *config.Options, port int) (*Pid, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot write pid file: %w; name another place with --pid-dir or --pidfile", err)
 	}
-	if err := f.Truncate(0); err == nil {
+	if err = f.Truncate(0); err == nil {
 		_, err = fmt.Fprintln(f, os.Getpid())
 	}
 	if err != nil {

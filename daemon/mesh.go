@@ -123,8 +123,7 @@ func (m *mesh) welcome(c net.Conn) error {
 	if err := m.writeHello(c, p.count()); err != nil {
 		return err
 	}
-	p.adopt(c, received)
-	return nil
+	return p.adopt(c, received)
 }
 
 func (m *mesh) readHello(c net.Conn) (id broker.MemberID, received uint64, err error) {
@@ -285,8 +284,7 @@ func (p *meshPeer) connect(addr string) error {
 		c.Close()
 		return err
 	}
-	p.adopt(c, received)
-	return nil
+	return p.adopt(c, received)
 }
 
 // refused tells whether an error is evidence that nobody is there any more.
@@ -295,13 +293,13 @@ func refused(err error) bool {
 }
 
 // adopt makes c the peer's connection, of which it has received so many frames so far.
-func (p *meshPeer) adopt(c net.Conn, received uint64) {
+func (p *meshPeer) adopt(c net.Conn, received uint64) error {
 	_ = c.SetDeadline(time.Time{}) // it fails on a closed connection, which read finds out
 	p.mu.Lock()
 	if p.gone || received < p.acked || received > p.acked+uint64(len(p.queue)) {
 		p.mu.Unlock()
 		c.Close()
-		return
+		return fmt.Errorf("mesh: member %x has left, or names %d frames that it cannot have", uint64(p.id), received)
 	}
 	if p.conn != nil {
 		p.conn.Close()
@@ -316,6 +314,7 @@ func (p *meshPeer) adopt(c net.Conn, received uint64) {
 		defer p.m.wg.Done()
 		p.read(c)
 	}()
+	return nil
 }
 
 // ack forgets what the peer has, with mu held.
@@ -341,6 +340,10 @@ func (p *meshPeer) send(data []byte) {
 	if len(p.queue) >= maxMeshQueue {
 		p.m.log.Error("a member takes nothing over the mesh; it is cut off", "member", fmt.Sprintf("%x", uint64(p.id)))
 		p.gone = true
+		if p.conn != nil {
+			p.conn.Close()
+		}
+		p.cond.Broadcast()
 		p.m.dead(p.id)
 		return
 	}

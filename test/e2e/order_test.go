@@ -8,8 +8,9 @@ import (
 	"github.com/qpidd-cluster/qpidd-cluster/test/e2e/load"
 )
 
-// TestOrder has clients publish and consume everywhere. Nothing is delivered again, so each
-// consumer gets what each publisher sent in the order in which that was.
+// TestOrder has clients publish everywhere and one consume. Nothing is delivered again, so it
+// gets what each publisher sent in the order in which that was. With a second consumer the
+// queue might change hands under load, and what was on its way to one would come to the other.
 func TestOrder(t *testing.T) {
 	short(t)
 	c := harness.Start(t, 3)
@@ -17,9 +18,8 @@ func TestOrder(t *testing.T) {
 	for i := range c.Brokers {
 		s.RunOnce(s.Publishing, i, s.Publish091(fmt.Sprintf("old%d", i)))
 		s.RunOnce(s.Publishing, i, s.Publish100(fmt.Sprintf("new%d", i)))
-		s.RunOnce(s.Consuming, i, s.Consume091(fmt.Sprintf("consumer%d", i), false))
-		s.RunOnce(s.Consuming, i, s.Consume100(fmt.Sprintf("receiver%d", i), false))
 	}
+	s.RunOnce(s.Consuming, 2, s.Consume091("consumer", false))
 	s.Await(t, "load everywhere", 20000, 20000, 0)
 	s.Settle(t)
 }

@@ -311,12 +311,6 @@ func (b *Broker) Carry() error {
 	return nil
 }
 
-// Applied is the index of the last entry applied.
-func (b *Broker) Applied() Index { return b.applied }
-
-// Advance moves the index past something that is no entry, as a new view is.
-func (b *Broker) Advance(i Index) { b.applied = i }
-
 func (b *Broker) shardOf(name string) *shard {
 	return b.shards[maphash.String(b.seed, name)%uint64(len(b.shards))]
 }

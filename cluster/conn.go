@@ -22,7 +22,6 @@ type conn struct {
 	spare    []broker.Answer
 	outBytes int64
 	dirty    bool
-	closing  bool
 
 	submitted uint64 // numbers given
 	delivered uint64 // the last of them that came back in the order

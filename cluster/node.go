@@ -136,9 +136,6 @@ func New(cfg Config, group Group) *Node {
 // State tells how far this member is.
 func (n *Node) State() State { return n.state }
 
-// Serving tells whether clients may be let in.
-func (n *Node) Serving() bool { return n.state == Active || n.state == Frozen }
-
 // Status is what a person wants to know of the cluster.
 type Status struct {
 	ID      ID

@@ -46,7 +46,6 @@ type Broker struct {
 	listener []net.Listener
 	lock     *os.File
 	self     broker.MemberID
-	url      string
 
 	status  atomic.Pointer[cluster.Status]
 	member  chan struct{}

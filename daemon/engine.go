@@ -36,7 +36,6 @@ type engine struct {
 	hooks   hooks
 	next    time.Duration // when the pure parts want to be ticked; 0 is never
 	stop    bool
-	leaving bool
 	number  uint64 // of messages, when alone
 	panics  error
 }

@@ -19,8 +19,6 @@ type Config struct {
 	Rewrite func(p *Publish, queue, reason string, unixSeconds int64, dst []byte) []byte
 	// Unix is the time of day, in seconds, at now = 0.
 	Unix int64
-	// Run runs n functions, side by side if it likes. Nil runs them in turn.
-	Run func(n int, do func(i int))
 }
 
 // Broker is the state that all members share, and what this one does about it.
@@ -29,6 +27,9 @@ type Config struct {
 //	b.Run(now)           // after each batch of them, and when Tick is due
 //	b.Collect(…)         // what came of it
 type Broker struct {
+	// Crowded is set by the owner while much of what was proposed is still to be multicast.
+	Crowded bool
+
 	cfg       Config
 	log       Log
 	exchanges map[string]*exchange
@@ -43,9 +44,12 @@ type Broker struct {
 	router    router
 	early     []earlyMesh
 	earlyFrom map[MemberID]int // how many of them are whose
-	control   []byte           // entries to be proposed that no shard made
+	proposals []byte           // entries to be proposed that no shard made
 	scratch   []byte
 	publish   Publish
+	replaying bool
+	carrier   carrier
+	graves    []*Queue // deleted, with messages to be let go of
 	seed      maphash.Seed
 }
 
@@ -68,8 +72,9 @@ func (b *Broker) Reset() {
 	}
 	b.exchanges = map[string]*exchange{}
 	b.queues, b.byID, b.order = map[string]*Queue{}, map[QueueID]*Queue{}, nil
-	b.members, b.early, b.control, b.applied = nil, nil, nil, 0
+	b.members, b.early, b.proposals, b.applied = nil, nil, nil, 0
 	b.earlyFrom = map[MemberID]int{}
+	b.carrier, b.graves = carrier{}, nil
 	b.shards = nil
 	for range max(b.cfg.Shards, 1) {
 		b.shards = append(b.shards, &shard{b: b, chunks: chunks{memory: b.cfg.Memory}})
@@ -145,14 +150,14 @@ func (b *Broker) applyWiring(e *Entry, h Header) (*Result, error) {
 	case KindConnClosed:
 		b.connClosed(e, from)
 	case KindDeadLetter:
-		b.deadLetter(e, &r)
+		b.deadLetter(e, h, &r)
 	case KindHeld:
 		b.held(e, &r)
 	default:
 		return nil, fmt.Errorf("entry of kind %d is not the broker's", h.Kind)
 	}
-	if r.err != nil {
-		return &Result{Code: NotAllowed, Text: r.err.Error()}, r.err
+	if r.Err != nil {
+		return &Result{Code: NotAllowed, Text: r.Err.Error()}, r.Err
 	}
 	return res, nil
 }
@@ -166,7 +171,7 @@ func (b *Broker) applyPublish(e *Entry) (*Result, error) {
 	if x == nil {
 		return fail(NotFound, "no exchange '%s'", p.Exchange), nil
 	}
-	if x.options.Internal {
+	if x.options.Internal && !b.replaying {
 		return fail(AccessRefused, "exchange '%s' is internal: publish to the exchange it is bound to", p.Exchange), nil
 	}
 	return b.routePublish(e, x, p), nil
@@ -182,6 +187,12 @@ func (b *Broker) routePublish(e *Entry, x *exchange, p *Publish) *Result {
 		b.router.route(x, p, b.exchanges)
 	}
 	found := b.router.found
+	if len(p.Trail) > 0 {
+		found = slices.DeleteFunc(found, p.died)
+	}
+	if b.replaying {
+		found = slices.DeleteFunc(found, func(q *Queue) bool { return !q.keeps() })
+	}
 	if len(found) == 0 {
 		if p.Flags&FlagMandatory != 0 {
 			return fail(NoRoute, "no queue of exchange '%s' takes key '%s'", p.Exchange, p.Key)
@@ -193,6 +204,7 @@ func (b *Broker) routePublish(e *Entry, x *exchange, p *Publish) *Result {
 		q.shard.ops = append(q.shard.ops, op{
 			kind: opEnqueue, q: q, index: e.Index, ref: e.Ref,
 			ttl: p.TTL, hasTTL: p.Flags&FlagTTL != 0, conn: p.Conn, number: e.Number,
+			logged: p.Flags&FlagDurable != 0 && q.keeps(),
 		})
 	}
 	return nil
@@ -212,18 +224,15 @@ func (b *Broker) Settle(now time.Duration) {
 // Run runs the shards. It returns whether there is more to do at once.
 func (b *Broker) Run(now time.Duration) (more bool) {
 	b.replayEarly(now)
-	if b.cfg.Run != nil && len(b.shards) > 1 {
-		b.cfg.Run(len(b.shards), func(i int) { b.shards[i].run(now) })
-	} else {
-		for _, s := range b.shards {
-			s.run(now)
-		}
-	}
 	for _, s := range b.shards {
+		s.run(now)
 		more = more || s.again
 	}
-	return more
+	return b.bury(buryMessages) || more
 }
+
+// buryMessages is how many messages of deleted queues are let go of in a run.
+const buryMessages = 4 << 10
 
 // Tick does what is due by the clock; Run follows it.
 func (b *Broker) Tick(now time.Duration) {
@@ -255,7 +264,11 @@ func (b *Broker) Collect(to Sink) {
 	for _, s := range b.shards {
 		o := &s.out
 		if len(o.done) > 0 {
-			b.scratch = appendDequeue(b.scratch[:0], o.done)
+			b.scratch = appendDequeue(b.scratch[:0], o.done, false)
+			to.Propose(b.scratch)
+		}
+		if len(o.logged) > 0 {
+			b.scratch = appendDequeue(b.scratch[:0], o.logged, true)
 			to.Propose(b.scratch)
 		}
 		if len(o.entries) > 0 {
@@ -276,39 +289,10 @@ func (b *Broker) Collect(to Sink) {
 		o.reset()
 	}
 	// Last, so that what a connection settled goes before the release of what it held.
-	if len(b.control) > 0 {
-		to.Propose(b.control)
-		b.control = b.control[:0]
+	if len(b.proposals) > 0 {
+		to.Propose(b.proposals)
+		b.proposals = b.proposals[:0]
 	}
-}
-
-// Carry moves messages out of memory that they keep from reuse. It is called between runs,
-// when the log is fragmented.
-func (b *Broker) Carry() error {
-	moved := map[Ref]Ref{} // a record may be in several queues
-	for _, q := range b.order {
-		var failed error
-		q.each(func(_ uint64, m *slot) bool {
-			to, known := moved[m.ref]
-			if !known {
-				if !b.log.Sparse(m.ref) {
-					return true
-				}
-				if to, failed = b.log.Carry(m.ref); failed != nil {
-					return false
-				}
-				moved[m.ref] = to
-			}
-			b.log.Retain(to, 1)
-			b.log.Drop(m.ref)
-			m.ref = to
-			return true
-		})
-		if failed != nil {
-			return failed
-		}
-	}
-	return nil
 }
 
 func (b *Broker) shardOf(name string) *shard {

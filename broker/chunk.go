@@ -17,6 +17,7 @@ const chunkSlots = 1024
 type chunk struct {
 	slots  *[chunkSlots]slot
 	mapped bool // from Memory, not from the heap
+	users  *int // the queue and the snapshots that have it; nil: only the queue
 }
 
 // chunks gives chunks out and takes them back.
@@ -24,6 +25,7 @@ type chunks struct {
 	memory Memory
 	spare  []chunk
 	mapped int
+	closed bool // only what snapshots still have comes back
 }
 
 const (
@@ -52,13 +54,30 @@ func (c *chunks) get() chunk {
 }
 
 func (c *chunks) put(k chunk) {
+	if k.users != nil {
+		if *k.users--; *k.users > 0 {
+			return
+		}
+		k.users = nil
+	}
 	switch {
-	case len(c.spare) < spareChunks:
+	case len(c.spare) < spareChunks && !c.closed:
 		c.spare = append(c.spare, k)
 	case k.mapped:
 		c.mapped--
 		c.memory.Free(unsafe.Slice((*byte)(unsafe.Pointer(k.slots)), unsafe.Sizeof(*k.slots)))
 	}
+}
+
+// own makes a chunk the queue's alone, which is about to change what snapshots are of.
+func (c *chunks) own(k *chunk) {
+	if *k.users > 1 {
+		fresh := c.get()
+		*fresh.slots = *k.slots
+		c.put(*k)
+		*k = fresh
+	}
+	k.users = nil
 }
 
 // drop gives back what a queue that is gone holds.
@@ -71,7 +90,7 @@ func (c *chunks) drop(list []chunk) {
 // close gives back what is spare.
 func (c *chunks) close() {
 	list := c.spare
-	c.spare = nil
+	c.spare, c.closed = nil, true
 	for _, k := range list {
 		if k.mapped {
 			c.memory.Free(unsafe.Slice((*byte)(unsafe.Pointer(k.slots)), unsafe.Sizeof(*k.slots)))

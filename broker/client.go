@@ -132,6 +132,7 @@ const (
 	Refused                 // a full queue refused it
 	NotAllowed              // what is asked for makes no sense for this object
 	Unavailable             // no quorum: nothing was done, try another member
+	NoMemory                // the memory for messages is used up: nothing was done
 )
 
 // Result is how a numbered request ended. The counts are a queue's, where one is meant.
@@ -147,6 +148,20 @@ type Result struct {
 
 // Pin keeps the memory behind a record in place until it is let go, once.
 type Pin interface{ Unpin() }
+
+// Unpin lets go of what the answer keeps in place, if anything.
+func (a *Answer) Unpin() {
+	if a.Pin != nil {
+		a.Pin.Unpin()
+	}
+}
+
+// Unpin lets go of what answers keep in place that nobody wants any more.
+func Unpin(list []Answer) {
+	for i := range list {
+		list[i].Unpin()
+	}
+}
 
 // Answer is one thing a member says. Only what its kind names is set.
 type Answer struct {

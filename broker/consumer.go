@@ -5,10 +5,10 @@ import (
 	"slices"
 )
 
-func (b *Broker) subscribe(e *Entry, from Origin, r *reader) *Result {
-	id, name := ConsumerID(r.uintTo(1<<32-1)), r.str()
+func (b *Broker) subscribe(e *Entry, from Origin, r *Reader) *Result {
+	id, name := ConsumerID(r.UintTo(1<<32-1)), r.str()
 	exclusive, browse, settled := r.bool(), r.bool(), r.bool()
-	if r.err != nil {
+	if r.Err != nil {
 		return nil
 	}
 	q := b.queues[name]
@@ -47,9 +47,9 @@ func (q *Queue) addLocal(l *local) {
 	l.port.locals = append(l.port.locals, l)
 }
 
-func (b *Broker) cancel(e *Entry, from Origin, r *reader) *Result {
-	id := ConsumerID(r.uintTo(1<<32 - 1))
-	if r.err != nil {
+func (b *Broker) cancel(e *Entry, from Origin, r *Reader) *Result {
+	id := ConsumerID(r.UintTo(1<<32 - 1))
+	if r.Err != nil {
 		return nil
 	}
 	for _, q := range b.order {
@@ -208,14 +208,13 @@ func (b *Broker) releasePeers(q *Queue, left func(MemberID) bool) {
 		return
 	}
 	var done []Done
-	q.each(func(_ uint64, s *slot) bool {
-		if s.state == slotHeld && slices.Contains(gone, s.holder) {
-			done = append(done, Done{Queue: q.id, Index: s.index})
+	q.eachHeld(func(s *slot) {
+		if slices.Contains(gone, s.holder) {
+			done = append(done, Done{Queue: q.id, Index: s.index, Logged: s.logged})
 		}
-		return true
 	})
 	if len(done) > 0 {
-		b.control = appendRelease(b.control, done, true)
+		b.proposals = appendRelease(b.proposals, done, true)
 	}
 }
 
@@ -260,49 +259,48 @@ func (b *Broker) handOver(q *Queue, m MemberID, i Index) {
 	}
 	q.waiting = nil
 	q.cursor = q.head
-	q.ready, q.readyBytes = 0, 0
+	q.ready, q.readyBytes = q.count, q.bytes
 	var held []Index
-	q.each(func(_ uint64, s *slot) bool {
-		if s.state == slotHeld && s.holder.local() && len(q.locals) > 0 {
+	q.eachHeld(func(s *slot) {
+		if s.holder.local() && len(q.locals) > 0 {
+			q.ready--
+			q.readyBytes -= int64(s.ref.Length)
 			if s.leaving == staying {
 				held = append(held, s.index)
 			}
-			return true
+			return
 		}
 		s.state, s.holder, s.leaving = slotReady, holderNone, staying
-		q.ready++
-		q.readyBytes += int64(s.ref.Length)
-		return true
 	})
 	if q.count == 0 {
 		return
 	}
 	q.waiting = slices.Clone(b.members)
-	b.control = appendHeld(b.control, q, held)
+	b.proposals = appendHeld(b.proposals, q, held)
 }
 
 func appendHeld(b []byte, q *Queue, held []Index) []byte {
-	w := beginEntry(b, KindHeld, 0)
-	w.uint(uint64(q.id))
-	w.uint(uint64(q.epoch))
+	w := BeginEntry(b, KindHeld, 0)
+	w.Uint(uint64(q.id))
+	w.Uint(uint64(q.epoch))
 	for _, i := range held {
-		w.b = binary.LittleEndian.AppendUint64(w.b, uint64(i))
+		w.Bytes = binary.LittleEndian.AppendUint64(w.Bytes, uint64(i))
 	}
-	return w.end()
+	return w.End()
 }
 
 // held takes one member's report of what its consumers hold of a queue that changed hands.
-func (b *Broker) held(e *Entry, r *reader) {
-	q, epoch := b.byID[QueueID(r.uint())], Index(r.uint())
-	if r.err != nil || q == nil || q.deleted || q.epoch != epoch {
+func (b *Broker) held(e *Entry, r *Reader) {
+	q, epoch := b.byID[QueueID(r.Uint())], Index(r.Uint())
+	if r.Err != nil || q == nil || q.deleted || q.epoch != epoch {
 		return
 	}
 	if q.dispatcher == b.cfg.Self && e.From != b.cfg.Self {
 		p := q.peerOf(b, e.From)
-		for list := r.b; len(list) >= 8; list = list[8:] {
+		for list := r.Rest; len(list) >= 8; list = list[8:] {
 			pos, ok := q.find(Index(binary.LittleEndian.Uint64(list)))
 			if ok && q.at(pos).state == slotReady {
-				q.hold(q.at(pos), p.handle)
+				q.hold(pos, p.handle)
 			}
 		}
 	}

@@ -1,6 +1,9 @@
 package broker
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // holder tells, in a slot, who has the message: a consumer of this member (odd), another
 // member to which its dispatcher assigned it (even), or the dispatcher itself, which has
@@ -85,6 +88,9 @@ const (
 	serveMessages = 512     // handed out a queue and run
 	remoteWindow  = 1024    // most that one consumer is assigned ahead from another member
 	serveBytes    = 4 << 20 // of records handed out a queue and run
+	// discardMessages are taken out a queue and run, when many are: purged, expired, of a queue that
+	// was deleted.
+	discardMessages = 4 << 10
 )
 
 func (l *local) room() uint64 {
@@ -105,8 +111,10 @@ func (q *Queue) firstReady() *slot {
 	return nil
 }
 
-// hold marks the first ready message, which is at the cursor, as held.
-func (q *Queue) hold(m *slot, h holder) {
+// hold marks the message at pos, which is ready, as held.
+func (q *Queue) hold(pos uint64, h holder) {
+	q.reached = max(q.reached, pos+1)
+	m := q.at(pos)
 	m.state, m.holder = slotHeld, h
 	q.ready--
 	q.readyBytes -= int64(m.ref.Length)
@@ -139,19 +147,15 @@ func (s *shard) serve(now time.Duration, q *Queue) {
 	if len(q.waiting) > 0 {
 		return
 	}
-	if q.purging {
-		for m := q.firstReady(); m != nil && m.index <= q.purgeTo; m = q.firstReady() {
-			s.discard(now, q, m, reasonPurged)
-		}
-		q.purging = false
+	if q.purging && s.discardSome(now, q, reasonPurged, func(m *slot) bool { return m.index <= q.purgeTo }) {
+		return
 	}
+	q.purging = false
 	for q.over() && q.firstReady() != nil {
 		s.discard(now, q, q.at(q.cursor), reasonMaxLength)
 	}
 	if q.draining {
-		for m := q.firstReady(); m != nil; m = q.firstReady() {
-			s.discard(now, q, m, reasonDeleted)
-		}
+		s.discardSome(now, q, reasonDeleted, func(*slot) bool { return true })
 		return
 	}
 	s.handOut(now, q)
@@ -175,12 +179,16 @@ func (s *shard) handOut(now time.Duration, q *Queue) {
 			return
 		}
 		l, p := q.taker()
+		if l != nil && !s.here(q, q.cursor) {
+			q.next--
+			return
+		}
 		switch {
 		case l != nil:
-			q.hold(m, l.handle)
+			q.hold(q.cursor, l.handle)
 			s.give(now, q, l, m)
 		case p != nil:
-			q.hold(m, p.handle)
+			q.hold(q.cursor, p.handle)
 			p.sent++
 			p.batch = append(p.batch, m.index)
 		default:
@@ -188,6 +196,49 @@ func (s *shard) handOut(now time.Duration, q *Queue) {
 		}
 		messages--
 		bytes -= int(m.ref.Length)
+	}
+}
+
+// How far ahead is looked for what has to be fetched as well.
+const (
+	aheadMessages = 8 << 10
+	aheadExtents  = 3
+)
+
+// here tells whether the message at pos is in memory. If it is not, it is asked for, with some of
+// what follows, and q is served again when it has come.
+func (s *shard) here(q *Queue, pos uint64) bool {
+	log := s.b.log
+	if log.Resident(q.at(pos).ref) {
+		return true
+	}
+	last := q.at(pos).ref
+	log.Fetch(last)
+	for more, end := aheadExtents, min(pos+aheadMessages, q.tail); pos < end && more > 0; pos++ {
+		m := q.at(pos)
+		if m.state != slotReady || m.ref.Extent == last.Extent {
+			continue
+		}
+		last = m.ref
+		more--
+		if !log.Resident(last) {
+			log.Fetch(last)
+		}
+	}
+	if !slices.Contains(s.stalled, q) {
+		s.stalled = append(s.stalled, q)
+	}
+	return false
+}
+
+// Arrived tells that messages that were asked for have come.
+func (b *Broker) Arrived() {
+	for _, s := range b.shards {
+		for _, q := range s.stalled {
+			s.mark(q)
+		}
+		clear(s.stalled)
+		s.stalled = s.stalled[:0]
 	}
 }
 
@@ -219,7 +270,7 @@ func (s *shard) give(now time.Duration, q *Queue, l *local, m *slot) {
 	s.deliver(now, q, l, m)
 	if l.settled {
 		m.leaving = goingAway
-		s.out.done = append(s.out.done, Done{Queue: q.id, Index: m.index})
+		s.out.dequeue(q, m)
 	}
 }
 
@@ -242,9 +293,31 @@ func (s *shard) deliver(now time.Duration, q *Queue, l *local, m *slot) {
 	s.out.deliveries = append(s.out.deliveries, Delivery{Conn: l.port.Conn, Answer: a})
 }
 
+// discardSome discards ready messages from the first on while they are meant. If there are so many that
+// it takes several runs, it tells so, and q is served again: what others propose is not to wait
+// behind all of it.
+func (s *shard) discardSome(now time.Duration, q *Queue, why reason, meant func(m *slot) bool) (more bool) {
+	for budget := discardMessages; ; budget-- {
+		m := q.firstReady()
+		switch {
+		case m == nil || !meant(m):
+			return false
+		case s.b.Crowded:
+			if !slices.Contains(s.crowded, q) {
+				s.crowded = append(s.crowded, q)
+			}
+			return true
+		case budget == 0:
+			s.mark(q)
+			return true
+		}
+		s.discard(now, q, m, why)
+	}
+}
+
 // discard proposes that the first ready message, m, be removed.
 func (s *shard) discard(now time.Duration, q *Queue, m *slot, why reason) {
-	q.hold(m, holderOwn)
+	q.hold(q.cursor, holderOwn)
 	s.proposeRemoval(now, q, m, why)
 }
 
@@ -261,7 +334,7 @@ func (s *shard) answerDrains(q *Queue) {
 	}
 	for i := range q.peers {
 		if p := &q.peers[i]; p.drain != 0 && (q.ready == 0 || p.sent >= p.limit) {
-			s.out.mesh = append(s.out.mesh, MeshOut{To: p.member, Data: meshDrained(q, p.drain)})
+			s.out.mesh = append(s.out.mesh, MeshOut{To: p.member, Data: meshDrain(q, p.drain)})
 			p.drain = 0
 		}
 	}
@@ -325,6 +398,9 @@ func (s *shard) browseAll(now time.Duration, q *Queue) {
 				break
 			}
 			if m := q.at(l.pos); m.state != slotGone && (m.deadline == 0 || m.deadline > now) {
+				if !s.here(q, l.pos) {
+					break
+				}
 				s.deliver(now, q, l, m)
 			}
 		}

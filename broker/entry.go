@@ -110,6 +110,24 @@ const (
 	FlagRedelivered       // was delivered before it was published here (dead lettering keeps it)
 )
 
+// FlagLogged, on what becomes of messages: some of them are on the disk, and so this has to be.
+const FlagLogged uint8 = 1 << 7
+
+// Logged tells, by the head of an entry, whether it is durable: what is left of the state when
+// all members have lost power is what the durable entries make of it. All wiring is, also of
+// what is itself not durable, since that decides what comes to durable queues.
+func Logged(entry []byte) bool {
+	switch Kind(entry[4]) {
+	case KindPublish:
+		return entry[5]&FlagDurable != 0
+	case KindDequeue, KindRelease, KindDeadLetter:
+		return entry[5]&FlagLogged != 0
+	case KindHeld, KindControl:
+		return false
+	}
+	return true
+}
+
 // Publish is a message on its way in, and what a delivered record parses to.
 type Publish struct {
 	Flags    uint8
@@ -119,18 +137,21 @@ type Publish struct {
 	TTL      uint32 // milliseconds, if FlagTTL
 	Exchange []byte // "" is the default exchange
 	Key      []byte
-	Props    []byte
-	Body     []byte
+	// Trail names the queues, 8 bytes each, in which the message died of itself since it was
+	// last rejected.
+	Trail []byte
+	Props []byte
+	Body  []byte
 }
 
 // publishBytes is what a publish entry adds to the header:
 //
-//	12 ttl u32  16 props u32  20 exchange u8  21 key u8  22 zero u16; then the four byte strings
+//	12 ttl u32  16 props u32  20 exchange u8  21 key u8  22 queues on the trail u16; then the five byte strings
 const publishBytes = 12
 
 // PublishSize is the size of p as an entry.
 func PublishSize(p *Publish) int {
-	return HeaderBytes + publishBytes + len(p.Exchange) + len(p.Key) + len(p.Props) + len(p.Body)
+	return HeaderBytes + publishBytes + len(p.Exchange) + len(p.Key) + len(p.Trail) + len(p.Props) + len(p.Body)
 }
 
 // AppendPublish appends p as an entry. The caller has held names to MaxNameBytes and the
@@ -148,9 +169,11 @@ func AppendPublishHead(b []byte, p *Publish, bodyBytes int) []byte {
 	b = binary.LittleEndian.AppendUint32(b, uint32(p.Conn))
 	b = binary.LittleEndian.AppendUint32(b, p.TTL)
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(p.Props)))
-	b = append(b, byte(len(p.Exchange)), byte(len(p.Key)), 0, 0)
+	b = append(b, byte(len(p.Exchange)), byte(len(p.Key)))
+	b = binary.LittleEndian.AppendUint16(b, uint16(len(p.Trail)/8))
 	b = append(b, p.Exchange...)
 	b = append(b, p.Key...)
+	b = append(b, p.Trail...)
 	return append(b, p.Props...)
 }
 
@@ -168,15 +191,16 @@ func ParsePublish(b []byte, p *Publish) error {
 	}
 	b = b[:h.Size]
 	props := binary.LittleEndian.Uint32(b[16:])
-	exchange, key := int(b[20]), int(b[21])
+	exchange, key, trail := int(b[20]), int(b[21]), 8*int(binary.LittleEndian.Uint16(b[22:]))
 	rest := b[HeaderBytes+publishBytes:]
-	if uint64(exchange+key)+uint64(props) > uint64(len(rest)) {
+	if uint64(exchange+key+trail)+uint64(props) > uint64(len(rest)) {
 		return errShort
 	}
 	p.Flags, p.Format, p.Priority, p.Conn = h.Flags, h.Format, h.Priority, h.Conn
 	p.TTL = binary.LittleEndian.Uint32(b[12:])
 	p.Exchange, rest = rest[:exchange], rest[exchange:]
 	p.Key, rest = rest[:key], rest[key:]
+	p.Trail, rest = rest[:trail], rest[trail:]
 	p.Props, p.Body = rest[:props], rest[props:]
 	return nil
 }

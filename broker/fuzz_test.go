@@ -21,8 +21,8 @@ func FuzzApply(f *testing.F) {
 	for i := range r.List {
 		f.Add(r.Data(&r.List[i]))
 	}
-	f.Add(appendDequeue(nil, []Done{{2, 3}, {2, 4}, {7, 1}}))
-	f.Add(appendRelease(nil, []Done{{2, 3}}, true))
+	f.Add(appendDequeue(nil, []Done{{2, 3, false}, {2, 4, true}, {7, 1, true}}, true))
+	f.Add(appendRelease(nil, []Done{{2, 3, true}}, true))
 	f.Fuzz(func(t *testing.T, entry []byte) {
 		o := newBench(1)
 		m := o.members[0]
@@ -39,7 +39,7 @@ func FuzzApply(f *testing.F) {
 		m.b.Run(o.now)
 		m.b.Collect(m)
 		c := New(Config{Self: 9, Log: m.log, Headers: headerOf})
-		if err := c.Restore(m.b.Snapshot(nil, o.now), o.now, func(r Ref) (Ref, bool) { return r, true }); err != nil {
+		if err := c.RestoreWhole(whole(m.b, o.now), o.now, Same); err != nil {
 			t.Fatalf("restore: %v", err)
 		}
 	})
@@ -49,7 +49,7 @@ func FuzzApply(f *testing.F) {
 func FuzzMesh(f *testing.F) {
 	q := &Queue{id: 2, shard: &shard{b: &Broker{applied: 3}}}
 	q.epoch = 2
-	f.Add(meshDrained(q, 1))
+	f.Add(meshDrain(q, 1))
 	f.Add(meshIndices(meshAssign, q, []Index{3, 4}))
 	f.Add(meshIndices(meshReturn, q, []Index{3}))
 	f.Add(append(meshBegin(meshWant, q), make([]byte, 16)...))
@@ -83,12 +83,12 @@ func FuzzRestore(f *testing.F) {
 		o.apply(o.members[0], r.Data(&r.List[i]))
 	}
 	o.run()
-	f.Add(o.members[0].b.Snapshot(nil, o.now))
+	f.Add(whole(o.members[0].b, o.now))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		log := &benchLog{}
 		log.add([]byte("record"))
 		b := New(Config{Self: 1, Log: log, Headers: headerOf})
-		err := b.Restore(data, time.Second, func(Ref) (Ref, bool) { return Ref{Length: 6}, true })
+		err := b.RestoreWhole(data, time.Second, func(Ref, QueueID, Index, bool) (Ref, bool) { return Ref{Length: 6}, true })
 		if err == nil {
 			b.Hash()
 		}

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -26,22 +27,14 @@ func (b *Broker) Disconnect(conn ConnID) {
 		if l.held <= 0 {
 			continue
 		}
-		l.q.each(func(_ uint64, s *slot) bool {
-			if s.state == slotHeld && s.holder == l.handle && s.leaving == staying {
+		l.q.eachHeld(func(s *slot) {
+			if s.holder == l.handle && s.leaving == staying {
 				s.leaving = goingAway
-				done = append(done, Done{Queue: l.q.id, Index: s.index})
+				done = append(done, Done{Queue: l.q.id, Index: s.index, Logged: s.logged})
 			}
-			return true
 		})
 	}
-	slices.SortStableFunc(done, func(x, y Done) int {
-		if x.Queue < y.Queue {
-			return -1
-		} else if x.Queue > y.Queue {
-			return 1
-		}
-		return 0
-	})
+	slices.SortStableFunc(done, func(x, y Done) int { return cmp.Compare(x.Queue, y.Queue) })
 	for _, l := range p.locals {
 		if l.get {
 			l.q.dropLocal(l)
@@ -49,10 +42,10 @@ func (b *Broker) Disconnect(conn ConnID) {
 		l.q.shard.mark(l.q)
 	}
 	if len(done) > 0 {
-		b.control = appendRelease(b.control, done, true)
+		b.proposals = appendRelease(b.proposals, done, true)
 	}
-	w := beginEntry(b.control, KindConnClosed, conn)
-	b.control = w.end()
+	w := BeginEntry(b.proposals, KindConnClosed, conn)
+	b.proposals = w.End()
 }
 
 // Unblock lets a connection's consumers go on.
@@ -142,14 +135,14 @@ func (b *Broker) SettleHold(p *Port, now time.Duration, r *Request) {
 		return
 	}
 	m.leaving = goingAway
-	done := Done{Queue: q.id, Index: r.Index}
 	switch r.Outcome {
 	case Accepted:
-		q.shard.out.done = append(q.shard.out.done, done)
+		q.shard.out.dequeue(q, m)
 	case Released, Requeued:
 		m.leaving = goingBack
 		l.releasing++
-		q.shard.out.entries = appendRelease(q.shard.out.entries, []Done{done}, r.Outcome == Requeued)
+		// Behind a report that it is held, which may be among the proposals.
+		b.proposals = appendRelease(b.proposals, []Done{{Queue: q.id, Index: r.Index, Logged: m.logged}}, r.Outcome == Requeued)
 	case Rejected:
 		q.shard.proposeRemoval(now, q, m, reasonRejected)
 	}

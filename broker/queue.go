@@ -17,6 +17,10 @@ type Log interface {
 	// Carry copies such a one forward.
 	Sparse(Ref) bool
 	Carry(Ref) (Ref, error)
+	// Resident tells whether a record is in memory; Fetch asks for one that is not, and
+	// Broker.Arrived follows when it has come.
+	Resident(Ref) bool
+	Fetch(Ref)
 }
 
 // MemberID names a member of the cluster: its node id in the upper half, its process id
@@ -33,9 +37,10 @@ type Origin struct {
 type slotState uint8
 
 const (
-	slotReady slotState = iota
-	slotHeld            // by holder
-	slotGone            // dequeued; the slot waits for those before it
+	slotReady  slotState = iota
+	slotHeld             // by holder
+	slotGone             // dequeued; the slot waits for those before it
+	slotComing           // its record is still to come, in a restoration
 )
 
 // slot is a message in a queue. It has no pointers, so queues cost the collector nothing.
@@ -47,6 +52,7 @@ type slot struct {
 	deliveries uint16 // failed ones
 	state      slotState
 	leaving    leaving
+	logged     bool // on the disk: so is what becomes of it
 }
 
 // leaving tells whether this member has proposed the end of its consumer's hold already.
@@ -75,8 +81,9 @@ type Queue struct {
 	chunks     []chunk
 	base       uint64 // position of the first slot of chunks[0]
 	head, tail uint64
-	count      int   // messages that are not gone
-	bytes      int64 // of their records
+	reached    uint64 // behind the last message that anybody was given
+	count      int    // messages that are not gone
+	bytes      int64  // of their records
 	deleted    bool
 	draining   bool // deleted, but its messages go to the alternate exchange first
 	timed      bool // has or had a message with a deadline
@@ -96,6 +103,17 @@ type consumer struct {
 func (q *Queue) at(pos uint64) *slot {
 	n := pos - q.base
 	return &q.chunks[n/chunkSlots].slots[n%chunkSlots]
+}
+
+// own is at for who changes what snapshots hold: whether the message is there, where its record is,
+// and how often it was delivered. What at has returned before for the same chunk may be old then.
+func (q *Queue) own(pos uint64) *slot {
+	n := pos - q.base
+	k := &q.chunks[n/chunkSlots]
+	if k.users != nil {
+		q.shard.chunks.own(k)
+	}
+	return &k.slots[n%chunkSlots]
 }
 
 // push adds a message at the tail.
@@ -134,7 +152,7 @@ func (q *Queue) find(i Index) (uint64, bool) {
 
 // remove takes the message at pos out and gives its memory back once nothing is before it.
 func (q *Queue) remove(pos uint64) Ref {
-	s := q.at(pos)
+	s := q.own(pos)
 	ref := s.ref
 	s.state = slotGone
 	q.count--
@@ -161,6 +179,18 @@ func (q *Queue) each(do func(pos uint64, s *slot) bool) {
 		}
 	}
 }
+
+// eachHeld is each for those that somebody may hold.
+func (q *Queue) eachHeld(do func(s *slot)) {
+	for pos := q.head; pos < min(q.reached, q.tail); pos++ {
+		if s := q.at(pos); s.state == slotHeld {
+			do(s)
+		}
+	}
+}
+
+// keeps tells whether durable messages of q outlive its members.
+func (q *Queue) keeps() bool { return q.options.Durable && !q.options.Exclusive }
 
 func (q *Queue) consumerCount() uint32 { return uint32(len(q.consumers)) }
 

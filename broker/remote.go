@@ -21,7 +21,7 @@ import (
 const (
 	meshWant uint8 = iota + 1
 	meshAssign
-	meshDrainedKind
+	meshDrained
 	meshReturn
 )
 
@@ -35,8 +35,8 @@ func meshBegin(kind uint8, q *Queue) []byte {
 	return binary.LittleEndian.AppendUint64(b, uint64(q.shard.b.applied))
 }
 
-func meshDrained(q *Queue, drain uint64) []byte {
-	return binary.LittleEndian.AppendUint64(meshBegin(meshDrainedKind, q), drain)
+func meshDrain(q *Queue, drain uint64) []byte {
+	return binary.LittleEndian.AppendUint64(meshBegin(meshDrained, q), drain)
 }
 
 func meshIndices(kind uint8, q *Queue, list []Index) []byte {
@@ -94,8 +94,13 @@ func (s *shard) want(q *Queue) {
 // place hands assigned messages to the consumers here and gives back what nobody takes.
 func (s *shard) place(now time.Duration, q *Queue) {
 	var back []Index
+	done := 0
 	for _, i := range q.assignments {
 		pos, ok := q.find(i)
+		if ok && !s.here(q, pos) {
+			break // the others wait behind it
+		}
+		done++
 		if !ok {
 			continue // dequeued meanwhile
 		}
@@ -104,10 +109,10 @@ func (s *shard) place(now time.Duration, q *Queue) {
 			back = append(back, i)
 			continue
 		}
-		q.hold(q.at(pos), l.handle)
+		q.hold(pos, l.handle)
 		s.give(now, q, l, q.at(pos))
 	}
-	q.assignments = q.assignments[:0]
+	q.assignments = append(q.assignments[:0], q.assignments[done:]...)
 	s.endRemoteDrains(q)
 	s.want(q)
 	if len(back) > 0 {
@@ -164,7 +169,7 @@ func (b *Broker) Mesh(now time.Duration, from MemberID, data []byte) error {
 			q.assignments = append(q.assignments, Index(binary.LittleEndian.Uint64(body)))
 			q.assigned++
 		}
-	case meshDrainedKind:
+	case meshDrained:
 		if len(body) == 8 {
 			q.drained = max(q.drained, binary.LittleEndian.Uint64(body))
 		}

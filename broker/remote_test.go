@@ -9,12 +9,12 @@ import (
 // next waits behind it, even if the order has caught up by then.
 func TestMeshMessagesDoNotOvertake(t *testing.T) {
 	o := newBench(2)
-	w := beginEntry(nil, KindQueueDelete, 0) // an entry, of whatever kind, moves the order on
-	w.str("none")
+	w := BeginEntry(nil, KindQueueDelete, 0) // an entry, of whatever kind, moves the order on
+	w.Text("none")
 	w.bool(false)
 	w.bool(false)
-	w.uint(0)
-	entry := w.end()
+	w.Uint(0)
+	entry := w.End()
 	m, other := o.members[0], o.members[1]
 	var r Requests
 	r.QueueDeclare(&QueueDeclare{Name: "q"})

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"encoding/binary"
+	"slices"
 	"time"
 )
 
@@ -11,7 +12,8 @@ import (
 //
 //	12 queue u64  20 count u32  24 index u64 …   repeated for each queue
 //
-// Flag 1 of a release says that the deliveries count as failed.
+// Flag 1 of a release says that the deliveries count as failed. FlagLogged says that some of
+// the messages are on the disk.
 const (
 	listHead           = 12
 	flagCounted uint8  = 1
@@ -19,19 +21,27 @@ const (
 )
 
 // appendDequeue appends one dequeue entry for all of done.
-func appendDequeue(b []byte, done []Done) []byte {
-	w := beginEntry(b, KindDequeue, 0)
-	w.b = appendLists(w.b, done)
-	return w.end()
+func appendDequeue(b []byte, done []Done, logged bool) []byte {
+	w := BeginEntry(b, KindDequeue, 0)
+	if logged {
+		w.setFlags(FlagLogged)
+	}
+	w.Bytes = appendLists(w.Bytes, done)
+	return w.End()
 }
 
 func appendRelease(b []byte, done []Done, counted bool) []byte {
-	w := beginEntry(b, KindRelease, 0)
+	w := BeginEntry(b, KindRelease, 0)
+	flags := uint8(0)
 	if counted {
-		w.b[w.from+5] = flagCounted
+		flags |= flagCounted
 	}
-	w.b = appendLists(w.b, done)
-	return w.end()
+	if slices.ContainsFunc(done, func(d Done) bool { return d.Logged }) {
+		flags |= FlagLogged
+	}
+	w.setFlags(flags)
+	w.Bytes = appendLists(w.Bytes, done)
+	return w.End()
 }
 
 func appendLists(b []byte, done []Done) []byte {
@@ -77,7 +87,7 @@ func (b *Broker) applyDequeue(e *Entry) error {
 	if err != nil {
 		return err
 	}
-	return b.eachListed(r.b, func(q *Queue, i Index) {
+	return b.eachListed(r.Rest, func(q *Queue, i Index) {
 		q.shard.ops = append(q.shard.ops, op{kind: opDequeue, q: q, index: i})
 	})
 }
@@ -88,7 +98,7 @@ func (b *Broker) applyRelease(e *Entry) error {
 		return err
 	}
 	counted := h.Flags&flagCounted != 0
-	return b.eachListed(r.b, func(q *Queue, i Index) {
+	return b.eachListed(r.Rest, func(q *Queue, i Index) {
 		q.shard.ops = append(q.shard.ops, op{kind: opRelease, q: q, index: i, counted: counted})
 	})
 }
@@ -128,7 +138,7 @@ func (q *Queue) heir(why reason) (exchange string, key *string, ok bool) {
 func (s *shard) proposeRemoval(now time.Duration, q *Queue, m *slot, why reason) {
 	exchange, key, ok := q.heir(why)
 	if !ok {
-		s.out.done = append(s.out.done, Done{Queue: q.id, Index: m.index})
+		s.out.dequeue(q, m)
 		return
 	}
 	var p Publish
@@ -144,45 +154,65 @@ func (s *shard) proposeRemoval(now time.Duration, q *Queue, m *slot, why reason)
 		k := string(p.Key)
 		key = &k
 	}
-	w := beginEntry(s.out.entries, KindDeadLetter, 0)
-	w.uint(uint64(q.id))
-	w.uint(uint64(m.index))
-	w.str(exchange)
-	w.str(*key)
-	w.b = append(w.b, props...)
-	s.out.entries = w.end()
+	w := BeginEntry(s.out.entries, KindDeadLetter, 0)
+	flags := uint8(0)
+	if why == reasonRejected {
+		flags |= flagRejected
+	}
+	if m.logged {
+		flags |= FlagLogged
+	}
+	w.setFlags(flags)
+	w.Uint(uint64(q.id))
+	w.Uint(uint64(m.index))
+	w.Text(exchange)
+	w.Text(*key)
+	w.Bytes = append(w.Bytes, props...)
+	s.out.entries = w.End()
+}
+
+// flagRejected on a dead letter: a consumer would have it so.
+const flagRejected uint8 = 1
+
+// maxTrail is the longest way that a message dies along without anybody having rejected it.
+const maxTrail = 64
+
+// died reports whether a message died in q of itself, since it was last rejected. Such a message
+// does not go there again: it would go round for ever, as fast as the members can go. After a
+// consumer's rejection it may, as that is how retries with a delay are made. So does RabbitMQ.
+func (p *Publish) died(q *Queue) bool {
+	for t := p.Trail; len(t) > 0; t = t[8:] {
+		if QueueID(binary.LittleEndian.Uint64(t)) == q.id {
+			return true
+		}
+	}
+	return len(p.Trail) > 8*maxTrail
+}
+
+// lengthen puts q on the trail of a message that dies there.
+func (p *Publish) lengthen(q *Queue, rejected bool) {
+	if rejected {
+		p.Trail = nil
+		return
+	}
+	p.Trail = binary.LittleEndian.AppendUint64(slices.Clip(p.Trail), uint64(q.id))
 }
 
 // deadLetter takes a message out of its queue and publishes it anew, with the properties
 // that the entry carries and the body that is in the log already.
-func (b *Broker) deadLetter(e *Entry, r *reader) {
-	q := b.byID[QueueID(r.uint())]
-	index, exchange, key := Index(r.uint()), r.str(), r.str()
-	if r.err != nil || q == nil || q.deleted {
+func (b *Broker) deadLetter(e *Entry, h Header, r *Reader) {
+	q := b.byID[QueueID(r.Uint())]
+	index, exchange, key := Index(r.Uint()), r.str(), r.str()
+	if r.Err != nil || q == nil || q.deleted {
 		return
 	}
 	pos, ok := q.find(index)
 	if !ok {
 		return
 	}
-	var p Publish
-	if err := ParsePublish(b.log.Bytes(q.at(pos).ref), &p); err != nil {
-		panic("broker: a queued record is no publish: " + err.Error())
-	}
-	body := p.Body
-	p.Exchange, p.Key, p.Props, p.Body, p.Conn = []byte(exchange), []byte(key), r.b, nil, 0
-	p.Flags &^= FlagMandatory | FlagTTL
-	if x := b.exchanges[exchange]; x != nil {
-		head := AppendPublishHead(nil, &p, len(body))
-		ref, err := b.log.Append(e.Index, p.Flags&FlagDurable != 0, head, body)
-		if err != nil {
-			panic("broker: no room for a dead letter: " + err.Error())
-		}
-		again := Entry{Index: e.Index, From: e.From, Now: e.Now, Ref: ref}
-		b.routePublish(&again, x, &p)
-		// A message that nobody took is let go like any other record.
-		b.log.Retain(ref, 1)
-		q.shard.out.drops = append(q.shard.out.drops, ref)
+	// When entries are replayed, what was made then follows; and the record may be gone from the disk.
+	if x := b.exchanges[exchange]; x != nil && !b.replaying {
+		b.publishDead(e, q, pos, x, h.Flags&flagRejected != 0, key, r.Rest)
 	}
 	q.shard.take(q, pos)
 	q.shard.mark(q)
@@ -191,12 +221,34 @@ func (b *Broker) deadLetter(e *Entry, r *reader) {
 	}
 }
 
+// publishDead publishes the message at pos to x.
+func (b *Broker) publishDead(e *Entry, q *Queue, pos uint64, x *exchange, rejected bool, key string, props []byte) {
+	var p Publish
+	if err := ParsePublish(b.log.Bytes(q.at(pos).ref), &p); err != nil {
+		panic("broker: a queued record is no publish: " + err.Error())
+	}
+	body := p.Body
+	p.lengthen(q, rejected)
+	p.Exchange, p.Key, p.Props, p.Body, p.Conn = []byte(x.name), []byte(key), props, nil, 0
+	p.Flags &^= FlagMandatory | FlagTTL
+	head := AppendPublishHead(nil, &p, len(body))
+	ref, err := b.log.Append(e.Index, p.Flags&FlagDurable != 0, head, body)
+	if err != nil {
+		panic("broker: no room for a dead letter: " + err.Error())
+	}
+	again := Entry{Index: e.Index, From: e.From, Now: e.Now, Ref: ref}
+	b.routePublish(&again, x, &p)
+	// A message that nobody took is let go like any other record.
+	b.log.Retain(ref, 1)
+	q.shard.out.drops = append(q.shard.out.drops, ref)
+}
+
 // appendExpireQueue proposes the end of a queue that was not used since its lastUse.
 func appendExpireQueue(b []byte, q *Queue) []byte {
-	w := beginEntry(b, KindQueueDelete, 0)
-	w.str(q.name)
+	w := BeginEntry(b, KindQueueDelete, 0)
+	w.Text(q.name)
 	w.bool(true)
 	w.bool(false)
-	w.uint(uint64(q.lastUse))
-	return w.end()
+	w.Uint(uint64(q.lastUse))
+	return w.End()
 }

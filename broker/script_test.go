@@ -17,7 +17,6 @@ type bench struct {
 	index   Index
 	now     time.Duration
 	out     strings.Builder
-	last    ConnID
 }
 
 type benchMember struct {
@@ -102,7 +101,7 @@ func (o *bench) run() {
 	for busy := true; busy; {
 		busy = false
 		for _, m := range o.members {
-			if err := m.b.Carry(); err != nil {
+			if _, err := m.b.Carry(100); err != nil {
 				panic(err)
 			}
 			more := m.b.Run(o.now)
@@ -205,7 +204,7 @@ func (m *benchMember) Deliveries(list []Delivery) {
 }
 
 func TestScripts(t *testing.T) {
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
 		o := newBench(1)
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			o.out.Reset()
@@ -262,10 +261,10 @@ func (o *bench) checkEqual(t *testing.T, d *datadriven.TestData) {
 		}
 	}
 	// Another member that takes the snapshot is equal too.
-	s := o.members[0].b.Snapshot(nil, o.now)
+	s := whole(o.members[0].b, o.now)
 	c := New(Config{Self: 99, Shards: 3, Log: o.members[0].log, Headers: headerOf})
 	held := append([]int(nil), o.members[0].log.live...)
-	if err := c.Restore(s, o.now, func(r Ref) (Ref, bool) { return r, true }); err != nil {
+	if err := c.RestoreWhole(s, o.now, Same); err != nil {
 		d.Fatalf(t, "restore: %v", err)
 	}
 	o.members[0].log.live = held
@@ -273,3 +272,15 @@ func (o *bench) checkEqual(t *testing.T, d *datadriven.TestData) {
 		d.Fatalf(t, "a restored member differs")
 	}
 }
+
+// whole is a snapshot in one piece.
+func whole(b *Broker, now time.Duration) []byte {
+	data, s := b.Snapshot(nil, now, All)
+	for !s.Done() {
+		data = s.Next(data, len(data)+100)
+	}
+	return data
+}
+
+func (l *benchLog) Resident(Ref) bool { return true }
+func (l *benchLog) Fetch(Ref)         { panic("all records are in memory") }

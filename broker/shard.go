@@ -4,7 +4,7 @@ import "time"
 
 // A shard applies the operations of its queues. What changes wiring is done by the Broker
 // while no shard runs; between two such points the shards depend on nothing but their own
-// operations, so they may run side by side and end in the same state however they interleave.
+// operations, so they end in the same state in whatever order they run.
 
 type opKind uint8
 
@@ -23,6 +23,7 @@ type op struct {
 	kind    opKind
 	hasTTL  bool
 	counted bool   // opRelease
+	logged  bool   // opEnqueue: the message is on the disk
 	conn    ConnID // opEnqueue of this member's own publish: whom to tell if it is refused
 	number  uint64
 }
@@ -47,8 +48,9 @@ type MeshOut struct {
 
 // Done names a message that is to be dequeued.
 type Done struct {
-	Queue QueueID
-	Index Index
+	Queue  QueueID
+	Index  Index
+	Logged bool // it is on the disk
 }
 
 // outbox is what a shard has produced since it was last collected.
@@ -56,6 +58,7 @@ type outbox struct {
 	deliveries []Delivery
 	refusals   []Refusal
 	done       []Done // to be proposed in one dequeue entry
+	logged     []Done // likewise, of messages on the disk
 	entries    []byte // other entries to be proposed
 	mesh       []MeshOut
 	drops      []Ref // references given up
@@ -64,19 +67,30 @@ type outbox struct {
 func (o *outbox) reset() {
 	clear(o.deliveries)
 	clear(o.mesh)
-	o.deliveries, o.refusals, o.done = o.deliveries[:0], o.refusals[:0], o.done[:0]
+	o.deliveries, o.refusals, o.done, o.logged = o.deliveries[:0], o.refusals[:0], o.done[:0], o.logged[:0]
 	o.entries, o.mesh, o.drops = o.entries[:0], o.mesh[:0], o.drops[:0]
 }
 
+// dequeue proposes that m leave q for good.
+func (o *outbox) dequeue(q *Queue, m *slot) {
+	if m.logged {
+		o.logged = append(o.logged, Done{Queue: q.id, Index: m.index, Logged: true})
+		return
+	}
+	o.done = append(o.done, Done{Queue: q.id, Index: m.index})
+}
+
 type shard struct {
-	b      *Broker
-	ops    []op
-	dirty  []*Queue // to be dispatched in this run
-	timed  []*Queue // with messages that expire, or an x-expires
-	chunks chunks
-	out    outbox
-	handle holder // last one given to a consumer here
-	again  bool   // budget ran out: run once more
+	b       *Broker
+	ops     []op
+	dirty   []*Queue // to be dispatched in this run
+	timed   []*Queue // with messages that expire, or an x-expires
+	chunks  chunks
+	out     outbox
+	handle  holder   // last one given to a consumer here
+	again   bool     // budget ran out: run once more
+	stalled []*Queue // what they would hand out next is not in memory
+	crowded []*Queue // they have much to discard
 }
 
 // mark puts q on the list of queues to be dispatched.
@@ -89,6 +103,13 @@ func (s *shard) mark(q *Queue) {
 
 // run applies what was routed here and hands out messages.
 func (s *shard) run(now time.Duration) {
+	if !s.b.Crowded {
+		for _, q := range s.crowded {
+			s.mark(q)
+		}
+		clear(s.crowded)
+		s.crowded = s.crowded[:0]
+	}
 	for i := range s.ops {
 		s.apply(now, &s.ops[i])
 	}
@@ -139,7 +160,7 @@ func (s *shard) enqueue(now time.Duration, o *op) {
 		}
 		return
 	}
-	m := slot{index: o.index, ref: o.ref}
+	m := slot{index: o.index, ref: o.ref, logged: o.logged}
 	ttl, has := o.ttl, o.hasTTL
 	if q.options.MessageTTL != nil && (!has || *q.options.MessageTTL < ttl) {
 		ttl, has = *q.options.MessageTTL, true
@@ -174,7 +195,7 @@ func (s *shard) take(q *Queue, pos uint64) {
 
 // release puts the message at pos back to its place.
 func (s *shard) release(q *Queue, pos uint64, counted bool) {
-	m := q.at(pos)
+	m := q.own(pos)
 	q.unhold(m)
 	if counted && m.deliveries < ^uint16(0) {
 		m.deliveries++
@@ -223,7 +244,5 @@ func (s *shard) expire(now time.Duration, q *Queue) {
 	if len(q.waiting) > 0 {
 		return
 	}
-	for m := q.firstReady(); m != nil && m.deadline != 0 && m.deadline <= now; m = q.firstReady() {
-		s.discard(now, q, m, reasonExpired)
-	}
+	s.discardSome(now, q, reasonExpired, func(m *slot) bool { return m.deadline != 0 && m.deadline <= now })
 }

@@ -11,9 +11,9 @@ const (
 	maxExchanges = 1 << 16
 )
 
-func (b *Broker) queueDeclare(e *Entry, from Origin, r *reader) *Result {
+func (b *Broker) queueDeclare(e *Entry, from Origin, r *Reader) *Result {
 	passive, name, o := r.bool(), r.str(), r.queueOptions()
-	if r.err != nil {
+	if r.Err != nil {
 		return nil
 	}
 	if q := b.queues[name]; q != nil {
@@ -103,13 +103,13 @@ func (o *QueueOptions) differ(p *QueueOptions) string {
 	return ""
 }
 
-func (b *Broker) queueDelete(e *Entry, from Origin, r *reader) *Result {
+func (b *Broker) queueDelete(e *Entry, from Origin, r *Reader) *Result {
 	name, ifUnused, ifEmpty := r.str(), r.bool(), r.bool()
 	var expire Index
-	if r.err == nil && len(r.b) > 0 {
-		expire = Index(r.uint())
+	if r.Err == nil && len(r.Rest) > 0 {
+		expire = Index(r.Uint())
 	}
-	if r.err != nil {
+	if r.Err != nil {
 		return nil
 	}
 	q := b.queues[name]
@@ -158,15 +158,10 @@ func (b *Broker) deleteQueue(e *Entry, q *Queue) {
 	b.dropQueue(q)
 }
 
+// dropQueue ends a queue. What it holds is let go of a little at a time.
 func (b *Broker) dropQueue(q *Queue) {
-	q.each(func(_ uint64, s *slot) bool {
-		q.shard.out.drops = append(q.shard.out.drops, s.ref)
-		return true
-	})
-	q.deleted = true
-	q.shard.chunks.drop(q.chunks)
-	q.chunks, q.count = nil, 0
-	q.head = q.tail
+	q.deleted, q.reached, q.count = true, 0, 0
+	b.graves = append(b.graves, q)
 	delete(b.byID, q.id)
 	for i, o := range b.order {
 		if o == q {
@@ -174,6 +169,26 @@ func (b *Broker) dropQueue(q *Queue) {
 			break
 		}
 	}
+}
+
+// bury lets go of so many messages of queues that are gone, and tells whether there are more.
+func (b *Broker) bury(messages int) (more bool) {
+	for ; len(b.graves) > 0; b.graves = b.graves[1:] {
+		q := b.graves[0]
+		for ; q.head < q.tail; messages-- {
+			if messages == 0 {
+				return true
+			}
+			if s := q.at(q.head); s.state != slotGone && s.state != slotComing {
+				b.log.Drop(s.ref)
+			}
+			q.remove(q.head)
+		}
+		q.shard.chunks.drop(q.chunks)
+		q.chunks = nil
+		b.graves[0] = nil
+	}
+	return false
 }
 
 // unbindFrom removes bindings of x, and x with its last one if it is auto-delete.
@@ -194,9 +209,9 @@ func (b *Broker) dropExchange(x *exchange) {
 	}
 }
 
-func (b *Broker) queuePurge(from Origin, r *reader) *Result {
+func (b *Broker) queuePurge(from Origin, r *Reader) *Result {
 	name := r.str()
-	if r.err != nil {
+	if r.Err != nil {
 		return nil
 	}
 	q := b.queues[name]
@@ -217,9 +232,9 @@ func (b *Broker) queuePurge(from Origin, r *reader) *Result {
 	return res
 }
 
-func (b *Broker) exchangeDeclare(r *reader) *Result {
+func (b *Broker) exchangeDeclare(r *Reader) *Result {
 	passive, name, o := r.bool(), r.str(), r.exchangeOptions()
-	if r.err != nil {
+	if r.Err != nil {
 		return nil
 	}
 	if x := b.exchanges[name]; x != nil {
@@ -258,9 +273,9 @@ func (o *ExchangeOptions) differ(p *ExchangeOptions) string {
 	return "alternate-exchange"
 }
 
-func (b *Broker) exchangeDelete(r *reader) *Result {
+func (b *Broker) exchangeDelete(r *Reader) *Result {
 	name, ifUnused := r.str(), r.bool()
-	if r.err != nil {
+	if r.Err != nil {
 		return nil
 	}
 	x := b.exchanges[name]
@@ -276,9 +291,9 @@ func (b *Broker) exchangeDelete(r *reader) *Result {
 	return &Result{}
 }
 
-func (b *Broker) bind(from Origin, r *reader, add bool) *Result {
+func (b *Broker) bind(from Origin, r *Reader, add bool) *Result {
 	d := r.binding()
-	if r.err != nil {
+	if r.Err != nil {
 		return nil
 	}
 	x := b.exchanges[d.Exchange]

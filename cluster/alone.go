@@ -25,6 +25,9 @@ func (a *Alone) Multicast(parts ...[]byte) error {
 	return nil
 }
 
+// MulticastLazily does the same: nothing is won by waiting.
+func (a *Alone) MulticastLazily(parts ...[]byte) error { return a.Multicast(parts...) }
+
 // Room is how many bytes may still be queued.
 func (a *Alone) Room() int { return aloneBytes - a.bytes }
 

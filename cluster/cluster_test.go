@@ -85,6 +85,53 @@ func TestDeclareHerePublishThereConsumeElsewhere(t *testing.T) {
 	}
 }
 
+// TestWaitingSaysForWhom kills two of three that are to be three, and starts one again: it
+// and the one that is left say what both see, and who is lacking.
+func TestWaitingSaysForWhom(t *testing.T) {
+	o := newOrder(t, 1)
+	a, b, c := o.start(1, 3), o.start(2, 3), o.start(3, 3)
+	o.settle()
+	o.kill(b)
+	o.kill(c)
+	d := o.start(4, 3)
+	for range 300 {
+		o.step()
+	}
+	const want = "no quorum: 3 members are expected; here are 1 with the cluster's state and 1 without"
+	for _, n := range []*testNode{a, d} {
+		last := n.events[len(n.events)-2:] // then EventKnown
+		if last[0].Kind != EventWaiting || last[0].Text != want {
+			t.Errorf("member %d, %v, says %v", n.id, n.State(), last)
+		}
+	}
+	o.start(5, 3)
+	o.settle()
+}
+
+// TestLowerOfTwoStartsAnew has two members of which the one that breaks ties dies, on another host,
+// and is started again: with both nodes there nobody else can have gone on.
+func TestLowerOfTwoStartsAnew(t *testing.T) {
+	o := newOrder(t, 1)
+	a, b := o.start(1<<32|1, 0), o.start(2<<32|1, 0)
+	o.settle()
+	b.Connect(7)
+	b.ask(7, func(r *broker.Requests) { r.QueueDeclare(&broker.QueueDeclare{Name: "q"}) })
+	o.settle()
+	a.dead = true
+	o.view(nil)
+	for range 100 {
+		o.step()
+	}
+	if b.State() != Frozen {
+		t.Fatalf("the other one is %v", b.State())
+	}
+	o.start(1<<32|2, 0)
+	o.settle()
+	if _, there := b.broker.Depth("q"); !there {
+		t.Error("its state is gone")
+	}
+}
+
 // TestSeeds runs clusters in which members come and go, under many seeds, and checks that
 // nothing acknowledged is lost and nobody holds what somebody else does.
 func TestSeeds(t *testing.T) {

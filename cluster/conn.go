@@ -29,6 +29,7 @@ type conn struct {
 	told      uint64
 	queries   []query
 	passed    int // queries whose number is not above delivered
+	onDisk    int // how often it is in disks.waiting
 	results   []result
 }
 
@@ -49,6 +50,7 @@ type awaited struct {
 	message uint64
 	conn    broker.ConnID
 	number  uint64
+	index   broker.Index // of a durable entry, which has to be on disks; else 0
 }
 
 // Connect makes a client's connection known.
@@ -64,11 +66,7 @@ func (n *Node) Disconnect(now time.Duration, id broker.ConnID) {
 		return
 	}
 	delete(n.conns, id)
-	for i := range c.answers {
-		if c.answers[i].Pin != nil {
-			c.answers[i].Pin.Unpin()
-		}
-	}
+	broker.Unpin(c.answers)
 	for _, r := range c.results {
 		if r.pin != nil {
 			r.pin.Unpin()
@@ -123,12 +121,14 @@ func (n *Node) Requests(now time.Duration, id broker.ConnID, r *broker.Requests)
 
 func (n *Node) submit(c *conn, entry []byte) {
 	c.submitted++
-	if n.cfg.MemoryBytes > 0 && entry[4] == byte(broker.KindPublish) &&
-		n.log.Stats().UsedBytes+int64(len(n.out)-n.sent) > n.cfg.MemoryBytes {
-		// It keeps its number in the order by going there as an entry that does nothing.
-		c.refusals(c.submitted)
-		entry = nothing
+	if entry[4] == byte(broker.KindPublish) {
+		if why := n.noRoom(entry); why != "" {
+			// It keeps its number in the order by going there as an entry that does nothing.
+			c.result(c.submitted, &broker.Result{Code: broker.NoMemory, Text: why}, nil, nil)
+			entry = nothing
+		}
 	}
+	n.urgent = true
 	from := len(n.out)
 	n.out = append(n.out, entry...)
 	binary.LittleEndian.PutUint32(n.out[from+8:], uint32(c.port.Conn))
@@ -137,9 +137,22 @@ func (n *Node) submit(c *conn, entry []byte) {
 // nothing is an entry without effect: the release of no messages.
 var nothing = []byte{broker.HeaderBytes, 0, 0, 0, byte(broker.KindRelease), 0, 0, 0, 0, 0, 0, 0}
 
-func (c *conn) refusals(number uint64) {
-	c.result(number, &broker.Result{Code: broker.Refused,
-		Text: "memory limit reached: consume messages, or raise --memory-limit"}, nil, nil)
+// noRoom is why a publish is refused; "" if it is not.
+func (n *Node) noRoom(entry []byte) string {
+	s := n.log.Stats()
+	used := s.UsedBytes
+	if n.log.Durable() {
+		// What is on the disk makes room. What is on its way there may take as much again: a disk
+		// that is slower than its publishers has them refused, too, in the end.
+		used = max(s.TransientBytes, s.MemoryBytes-n.cfg.MemoryBytes)
+	}
+	if n.cfg.MemoryBytes > 0 && used+int64(len(n.out)-n.sent) > n.cfg.MemoryBytes {
+		return "memory limit reached: consume messages, or raise --memory-limit"
+	}
+	if broker.Logged(entry) {
+		return n.diskFull()
+	}
+	return ""
 }
 
 func (c *conn) answer(n *Node, a broker.Answer) {
@@ -185,7 +198,12 @@ func (n *Node) Safe(number uint64) {
 	for done < len(n.awaiting) && n.awaiting[done].message <= number {
 		a := &n.awaiting[done]
 		done++
-		if c := n.conns[a.conn]; c != nil {
+		c := n.conns[a.conn]
+		switch {
+		case c == nil:
+		case a.index > n.disk.sure || c.onDisk > 0:
+			n.awaitDisk(c, a)
+		default:
 			n.complete(c, a.number)
 		}
 	}

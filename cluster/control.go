@@ -1,11 +1,11 @@
 package cluster
 
 import (
-	"encoding/binary"
-	"fmt"
 	"math"
 
 	"github.com/qpidd-cluster/qpidd-cluster/broker"
+	"github.com/qpidd-cluster/qpidd-cluster/journal"
+	"github.com/qpidd-cluster/qpidd-cluster/ring/wire"
 )
 
 // What members tell one another in the order, as entries of kind KindControl; the flags
@@ -15,6 +15,10 @@ const (
 	controlForm                    // we begin: from the first of a view without a cluster
 	controlActive                  // I have the state now
 	controlDead                    // a member's process is known to be dead
+	controlExpect                  // no more votes are expected than there are
+	controlEra                     // only in the journal: who takes part from here on
+	controlLeft                    // only in the journal: this member left, the others may have gone on
+	controlFull                    // my disk is full, or no longer
 )
 
 // hello is what a member says of itself in a new view.
@@ -30,7 +34,15 @@ type hello struct {
 	load       uint64
 	messages   uint64
 	electorate []broker.MemberID
+	stores     []journal.UUID // of the electorate; none for who has no disk
+	expected   int            // votes
 	url, mesh  string
+	store      journal.UUID // its own
+	based      bool         // Joining: it has a history, which ends at index
+	left       bool         // based: it left cleanly, and others may have gone on
+	full       bool         // its disk is
+	marked     bool         // based: a person has said that this history counts
+	eras       []era        // based: the last of them
 }
 
 // viewID tells views apart: the ring, and who was in it.
@@ -40,123 +52,86 @@ type viewID struct {
 	hash uint64
 }
 
-// Limits of control entries.
-const (
-	maxMembers     = 384 // of a ring: corosync's PROCESSOR_COUNT_MAX
-	maxAddressText = 4096
-)
+// maxAddressText is the longest URL, or address, of a member.
+const maxAddressText = 4096
 
-type controlWriter struct{ b []byte }
+type controlWriter struct{ broker.Writer }
 
 func newControl(kind uint8) *controlWriter {
-	w := &controlWriter{b: make([]byte, broker.HeaderBytes, 256)}
-	w.b[4], w.b[5] = byte(broker.KindControl), kind
+	w := &controlWriter{broker.BeginEntry(make([]byte, 0, 256), broker.KindControl, 0)}
+	w.Bytes[5] = kind
 	return w
 }
 
-func (w *controlWriter) end() []byte {
-	binary.LittleEndian.PutUint32(w.b, uint32(len(w.b)))
-	return w.b
-}
-
-func (w *controlWriter) uint(v uint64) { w.b = binary.AppendUvarint(w.b, v) }
-
-func (w *controlWriter) text(s string) {
-	w.uint(uint64(len(s)))
-	w.b = append(w.b, s...)
-}
-
 func (w *controlWriter) members(list []broker.MemberID) {
-	w.uint(uint64(len(list)))
+	w.Uint(uint64(len(list)))
 	for _, m := range list {
-		w.uint(uint64(m))
+		w.Uint(uint64(m))
 	}
 }
 
 func (w *controlWriter) viewID(v viewID) {
-	w.uint(uint64(v.rep))
-	w.uint(v.seq)
-	w.uint(v.hash)
+	w.Uint(uint64(v.rep))
+	w.Uint(v.seq)
+	w.Uint(v.hash)
 }
 
-type controlReader struct {
-	b   []byte
-	err error
-}
-
-func (r *controlReader) uint() uint64 {
-	v, n := binary.Uvarint(r.b)
-	if n <= 0 {
-		r.err, r.b = fmt.Errorf("control entry is cut short"), nil
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *controlReader) upTo(limit uint64) uint64 {
-	v := r.uint()
-	if v > limit {
-		r.err, r.b = fmt.Errorf("control entry: %d is over its limit %d", v, limit), nil
-		return 0
-	}
-	return v
-}
-
-func (r *controlReader) bytes(limit int) []byte {
-	n := r.upTo(uint64(limit))
-	if n > uint64(len(r.b)) {
-		r.err, r.b = fmt.Errorf("control entry is cut short"), nil
-		return nil
-	}
-	s := r.b[:n]
-	r.b = r.b[n:]
-	return s
-}
+type controlReader struct{ broker.Reader }
 
 func (r *controlReader) members() (list []broker.MemberID) {
-	for n := r.upTo(maxMembers); n > 0; n-- {
-		list = append(list, broker.MemberID(r.uint()))
+	for n := r.UintTo(wire.MaxMembers); n > 0; n-- {
+		list = append(list, broker.MemberID(r.Uint()))
 	}
 	return list
 }
 
 func (r *controlReader) viewID() viewID {
-	return viewID{rep: uint32(r.upTo(math.MaxUint32)), seq: r.uint(), hash: r.uint()}
+	return viewID{rep: uint32(r.UintTo(math.MaxUint32)), seq: r.Uint(), hash: r.Uint()}
 }
 
 func (h *hello) encode() []byte {
 	w := newControl(controlHello)
 	w.viewID(h.view)
-	w.uint(uint64(h.state))
-	w.b = append(w.b, h.id[:]...)
-	w.uint(uint64(h.epoch))
-	w.uint(uint64(h.index))
-	w.uint(h.chain)
-	w.uint(uint64(h.donor))
-	w.uint(h.load)
-	w.uint(h.messages)
+	w.Uint(uint64(h.state))
+	w.Bytes = append(w.Bytes, h.id[:]...)
+	w.Uint(uint64(h.epoch))
+	w.Uint(uint64(h.index))
+	w.Uint(h.chain)
+	w.Uint(uint64(h.donor))
+	w.Uint(h.load)
+	w.Uint(h.messages)
 	w.members(h.electorate)
-	w.text(h.url)
-	w.text(h.mesh)
-	return w.end()
+	for _, s := range h.stores {
+		w.Bytes = append(w.Bytes, s[:]...)
+	}
+	w.Uint(uint64(h.expected))
+	w.Text(h.url)
+	w.Text(h.mesh)
+	w.Bytes = append(w.Bytes, h.store[:]...)
+	w.Uint(bits(h.based, h.left, h.full, h.marked))
+	w.eras(h.eras)
+	return w.End()
 }
 
 func (r *controlReader) id() (id ID) {
-	if copy(id[:], r.b) < len(id) {
-		r.err, r.b = fmt.Errorf("control entry is cut short"), nil
-		return id
-	}
-	r.b = r.b[len(id):]
+	copy(id[:], r.Octets(uint64(len(id)), "cluster id"))
 	return id
 }
 
 func (r *controlReader) hello(from broker.MemberID) *hello {
-	h := &hello{from: from, view: r.viewID(), state: State(r.upTo(uint64(Left))), id: r.id()}
-	h.epoch, h.index, h.chain = broker.Index(r.uint()), broker.Index(r.uint()), r.uint()
-	h.donor = broker.MemberID(r.uint())
-	h.load, h.messages = r.uint(), r.uint()
+	h := &hello{from: from, view: r.viewID(), state: State(r.UintTo(uint64(Left))), id: r.id()}
+	h.epoch, h.index, h.chain = broker.Index(r.Uint()), broker.Index(r.Uint()), r.Uint()
+	h.donor = broker.MemberID(r.Uint())
+	h.load, h.messages = r.Uint(), r.Uint()
 	h.electorate = r.members()
-	h.url, h.mesh = string(r.bytes(maxAddressText)), string(r.bytes(maxAddressText))
+	for range h.electorate {
+		h.stores = append(h.stores, journal.UUID(r.id()))
+	}
+	h.expected = int(r.UintTo(math.MaxInt32))
+	h.url, h.mesh = string(r.TextTo(maxAddressText)), string(r.TextTo(maxAddressText))
+	h.store = journal.UUID(r.id())
+	flags := r.UintTo(15)
+	h.based, h.left, h.full, h.marked = flags&1 != 0, flags&2 != 0, flags&4 != 0, flags&8 != 0
+	h.eras = r.eras()
 	return h
 }

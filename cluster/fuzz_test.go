@@ -64,19 +64,25 @@ func FuzzTransfer(f *testing.F) {
 	for range 300 {
 		o.step()
 	}
-	state := donor.snapshot()
-	f.Add(append(transferMessage(meshState, viewID{1, 2, 3}, 0), state...), transferMessage(meshEnd, viewID{1, 2, 3}, 0))
-	f.Add(append(transferMessage(meshExtent, viewID{1, 2, 3}, 0), 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4), []byte{meshBroker})
-	f.Fuzz(func(t *testing.T, a, b []byte) {
-		if len(a) >= extentHead && binary.LittleEndian.Uint32(a[transferHead+4:]) > 1<<20 ||
-			len(b) >= extentHead && binary.LittleEndian.Uint32(b[transferHead+4:]) > 1<<20 {
-			return
+	state, messages := donor.snapshot(0)
+	token := viewID{1, 2, 3}
+	head := append(transferMessage(meshState, token, 0), state...)
+	f.Add(head, transferMessage(meshEnd, token, 0), []byte{})
+	f.Add(head, messages.Next(transferMessage(meshMessages, token, 0), 1<<20), transferMessage(meshAsk, token, 0))
+	f.Add(head, transferMessage(meshAsk, token, 0), append(transferMessage(meshExtent, token, 0), 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4))
+	f.Add(append(transferMessage(meshNeed, token, 0), 1, 0, 0, 0, 0), []byte{meshBroker}, transferMessage(meshGot, token, 0))
+	f.Fuzz(func(t *testing.T, a, b, c []byte) {
+		for _, p := range [][]byte{a, b, c} {
+			if len(p) >= extentHead && binary.LittleEndian.Uint32(p[transferHead+4:]) > 1<<20 {
+				return // it would only reserve that much
+			}
 		}
 		o := newOrder(t, 1)
 		n := o.start(1, 0)
-		n.join = joiner{donor: 2, token: viewID{1, 2, 3}, receiving: true}
-		n.Mesh(o.now, 2, a)
-		n.Mesh(o.now, 2, b)
+		n.join = joiner{donor: 2, token: token, receiving: true}
+		for _, p := range [][]byte{a, b, c} {
+			n.Mesh(o.now, 2, p)
+		}
 		n.settleQuietly()
 	})
 }

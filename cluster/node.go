@@ -13,6 +13,8 @@ import (
 type Group interface {
 	// Multicast queues one message; it is copied.
 	Multicast(parts ...[]byte) error
+	// MulticastLazily does too, but nobody waits for the message: it may leave with the next.
+	MulticastLazily(parts ...[]byte) error
 	// Room is how many bytes Multicast takes now.
 	Room() int
 }
@@ -22,8 +24,7 @@ type Config struct {
 	Self broker.MemberID
 	// ClusterID is what a cluster that this member founds is called.
 	ClusterID ID
-	// Size is the number of votes expected. 0: who took part in the last quorate view.
-	Size int
+	Quorum    Quorum
 	// FormDelay is how long members that find no cluster wait for one to show up.
 	FormDelay time.Duration
 	// Grace is how long clients are kept waiting when the quorum is lost.
@@ -31,8 +32,25 @@ type Config struct {
 	URL   string // where clients find this member
 	Mesh  string // where members find it
 
-	Memory      journal.Memory
-	MemoryBytes int64 // most that messages may take; 0 is no limit
+	Memory journal.Memory
+	// Disk and Files keep what is durable; Store is what the directory is called. Without them
+	// nothing outlives the members.
+	Disk  journal.Disk
+	Files journal.Files
+	Store journal.UUID
+	Sync  Sync
+	// SegmentBytes is how long the journal's files are, CheckpointBytes how much is written between
+	// checkpoints; 0 is what they usually are.
+	SegmentBytes, CheckpointBytes int64
+	// PagingBytes is from where messages that are on the disk leave memory; 0 is never.
+	PagingBytes int64
+	// Marked: a person has said that the store's history is the one to go on with.
+	Marked bool
+	// Alone is a broker without a cluster: it waits for nobody.
+	Alone bool
+	// MemoryBytes is the most that messages may take; 0 is no limit. This member's publishers
+	// are refused beyond: what is ordered already has to be taken, here as everywhere.
+	MemoryBytes int64
 	Broker      broker.Config
 }
 
@@ -68,35 +86,46 @@ func (s State) String() string {
 // Node is one member's side of the cluster: entries in their order, who takes part, and
 // what clients of this member ask for.
 type Node struct {
-	cfg     Config
-	group   Group
-	log     *journal.Log
-	retired []*journal.Log // given up, but a connection may still read from them
-	broker  *broker.Broker
-	now     time.Duration
+	cfg    Config
+	group  Group
+	log    *journal.Log
+	broker *broker.Broker
+	now    time.Duration
 
 	state      State
 	id         ID
-	active     []broker.MemberID // who has the state, sorted
-	electorate []broker.MemberID // whose majority is the quorum, if Config.Size is 0
-	epoch      broker.Index      // index at which the electorate last changed
+	active     []broker.MemberID                // who has the state, sorted
+	electorate []broker.MemberID                // who took part in the last quorate view, and left not cleanly
+	expected   int                              // votes, if Config.Quorum asks for any
+	stores     map[broker.MemberID]journal.UUID // of the electorate
+	epoch      broker.Index                     // index at which the electorate last changed
+	eras       []era
+	base       *base // what this member knew when it began to join
+	revived    bool  // its state is from its store
+	joins      ID    // the cluster, with stores, that this member is about to join
+	disk       disks
 	index      broker.Index
 	chain      uint64 // over all entries: equal histories have equal chains
 
-	view     view
-	formAt   time.Duration
-	frozenAt time.Duration
-	ticked   time.Duration
-	corpses  []broker.MemberID // members whose process is known to be dead
-	join     joiner
-	early    []earlyPiece
-	donate   []*donor
-	streams  map[broker.MemberID]*stream
+	view       view
+	formAt     time.Duration
+	frozenAt   time.Duration
+	expectAt   time.Duration // the last man's window is over
+	voided     bool          // what was ordered since it froze is given up
+	ticked     time.Duration
+	corpses    []broker.MemberID // members whose process is known to be dead
+	join       joiner
+	early      []earlyPiece
+	fading     []*broker.Broker // given up
+	checkpoint *broker.Snapshot // that is being written
+	donate     []*donor
+	streams    map[broker.MemberID]*stream
 
 	conns    map[broker.ConnID]*conn
 	dirty    []*conn
 	awaiting []awaited
 	out      []byte // entries of this member; up to sent they have been multicast
+	urgent   bool   // somebody waits for one of them
 	sent     int
 	cut      int // bytes at sent that end an entry sent in part
 	asides   [][]byte
@@ -123,14 +152,20 @@ type ConnAnswers struct {
 func New(cfg Config, group Group) *Node {
 	n := &Node{
 		cfg: cfg, group: group,
-		log:     journal.New(journal.Config{LimitBytes: 0}, cfg.Memory),
+		log: journal.New(journal.Config{Memory: cfg.Memory, Disk: cfg.Disk, Files: cfg.Files, Store: cfg.Store,
+			MemoryBytes: cfg.PagingBytes, SegmentBytes: cfg.SegmentBytes, CheckpointBytes: cfg.CheckpointBytes}),
 		conns:   map[broker.ConnID]*conn{},
 		streams: map[broker.MemberID]*stream{},
 	}
-	b := cfg.Broker
-	b.Self, b.Log = cfg.Self, (*records)(n)
-	n.broker = broker.New(b)
+	n.expected = cfg.Quorum.Expected
+	n.broker = n.newBroker()
 	return n
+}
+
+func (n *Node) newBroker() *broker.Broker {
+	b := n.cfg.Broker
+	b.Self, b.Log = n.cfg.Self, (*records)(n)
+	return broker.New(b)
 }
 
 // State tells how far this member is.
@@ -185,20 +220,18 @@ func (n *Node) Next() (next time.Duration) {
 	if n.state == Active && n.broker.Timed() {
 		next = n.ticked + clockPeriod
 	}
-	next = soonest(next, n.formAt)
+	next = Soonest(next, n.formAt)
+	next = Soonest(next, n.expectAt)
 	if n.state == Frozen && n.frozenAt != 0 {
-		next = soonest(next, n.frozenAt+n.cfg.Grace)
+		next = Soonest(next, n.frozenAt+n.cfg.Grace)
 	}
-	if len(n.retired) > 0 {
-		next = soonest(next, n.now+clockPeriod)
-	}
-	return next
+	return Soonest(next, n.nextDisk())
 }
 
 // Tick does what is due.
 func (n *Node) Tick(now time.Duration) {
 	n.now = now
-	n.reapLogs()
+	n.log.Prepare(now)
 	if n.state == Active && now >= n.ticked+clockPeriod {
 		n.ticked = now
 		n.broker.Tick(now)
@@ -206,6 +239,9 @@ func (n *Node) Tick(now time.Duration) {
 	if n.formAt != 0 && now >= n.formAt {
 		n.formAt = 0
 		n.form()
+	}
+	if n.expectAt != 0 && now >= n.expectAt {
+		n.expectFewer()
 	}
 	if n.state == Frozen && n.frozenAt != 0 && now >= n.frozenAt+n.cfg.Grace {
 		n.frozenAt = 0
@@ -216,7 +252,8 @@ func (n *Node) Tick(now time.Duration) {
 // Self is this member.
 func (n *Node) Self() broker.MemberID { return n.cfg.Self }
 
-func soonest(a, b time.Duration) time.Duration {
+// Soonest is the earlier of two times at which something is wanted; 0 is never.
+func Soonest(a, b time.Duration) time.Duration {
 	if a == 0 || b != 0 && b < a {
 		return b
 	}
@@ -231,23 +268,49 @@ const maxRounds = 4
 // are complete. It returns whether it wants to be called again at once.
 func (n *Node) Flush(now time.Duration) (more bool) {
 	n.now = now
+	if n.log.Arrived() {
+		n.broker.Arrived()
+	}
+	more = n.takeIn()
+	more = n.goOnReplaying() || more
 	if n.state == Active || n.state == CatchingUp {
-		for round := 0; round < maxRounds; round++ {
-			more = n.broker.Run(now)
-			n.broker.Collect((*sink)(n))
-			if !more {
-				break
-			}
-		}
-		if n.log.Fragmented() {
-			if err := n.broker.Carry(); err != nil {
-				panic("cluster: no memory to carry messages forward: " + err.Error())
-			}
-		}
+		more = n.run(now) || more
 	}
 	n.send()
-	n.feedDonors()
+	more = n.feedDonors() || more
+	more = n.goOnFading() || more
+	more = n.sync() || more
+	if len(n.asides) > 0 {
+		n.send() // what the disk gave cause to say
+	}
 	return more
+}
+
+// crowdedBytes of proposals that wait for the ring are enough: what can wait, should.
+const crowdedBytes = 64 << 10
+
+// carryTurn is how many messages a turn of the engine looks at to see whether their records are worth
+// carrying forward.
+const carryTurn = 16 << 10
+
+// run runs the shards, and takes what they have made.
+func (n *Node) run(now time.Duration) (more bool) {
+	for round := 0; round < maxRounds; round++ {
+		n.broker.Crowded = len(n.out)-n.sent > crowdedBytes
+		more = n.broker.Run(now)
+		n.broker.Collect((*sink)(n))
+		if !more {
+			break
+		}
+	}
+	if !n.log.Fragmented() && !n.broker.Carrying() {
+		return more
+	}
+	again, err := n.broker.Carry(carryTurn)
+	if err != nil {
+		panic("cluster: no memory to carry messages forward: " + err.Error())
+	}
+	return more || again
 }
 
 // Ready hands over what there is to do. It is valid until the next call of any method.
@@ -279,10 +342,6 @@ func (n *Node) dropClients(text string) {
 	}
 }
 
-// Leave says good-bye: clients are to be disconnected first. Once the group has seen this
-// member leave, it can be closed.
-func (n *Node) Leave() { n.state = Left }
-
 // records is the log as the broker sees it.
 type records Node
 
@@ -291,10 +350,13 @@ func (r *records) Retain(f broker.Ref, times int) { r.log.Retain(journal.Ref(f),
 func (r *records) Drop(f broker.Ref)              { r.log.Drop(journal.Ref(f)) }
 func (r *records) Pin(f broker.Ref) broker.Pin    { return r.log.Pin(journal.Ref(f)) }
 
+func (r *records) Resident(f broker.Ref) bool { return r.log.Resident(journal.Ref(f)) }
+func (r *records) Fetch(f broker.Ref)         { r.log.Fetch(journal.Ref(f)) }
+
 func (r *records) Sparse(f broker.Ref) bool { return r.log.Sparse(journal.Ref(f)) }
 
 func (r *records) Carry(f broker.Ref) (broker.Ref, error) {
-	ref, err := r.log.Carry(journal.Ref(f), journal.Transient)
+	ref, err := r.log.Carry(journal.Ref(f))
 	return broker.Ref(ref), err
 }
 
@@ -315,13 +377,18 @@ func (r *records) Append(i broker.Index, durable bool, parts ...[]byte) (broker.
 	for _, p := range parts {
 		at = at[copy(at, p):]
 	}
-	return broker.Ref(r.log.Commit(s, journal.View(r.epoch), journal.Index(i))), nil
+	return broker.Ref(r.log.Commit(s, (*Node)(r).tag(), journal.Index(i))), nil
 }
 
 // sink takes what the broker has produced.
 type sink Node
 
-func (s *sink) Propose(entries []byte) { s.out = append(s.out, entries...) }
+// Propose takes entries. Nobody waits for a dequeue: what a consumer accepted is not handed out
+// again in any case. Asking for the token for each would double what a lone message costs.
+func (s *sink) Propose(entries []byte) {
+	s.out = append(s.out, entries...)
+	s.urgent = s.urgent || broker.Kind(entries[4]) != broker.KindDequeue
+}
 func (s *sink) Mesh(m []broker.MeshOut) {
 	for i := range m {
 		s.ready.Mesh = append(s.ready.Mesh, broker.MeshOut{To: m[i].To, Data: append([]byte{meshBroker}, m[i].Data...)})
@@ -333,9 +400,7 @@ func (s *sink) Deliveries(list []broker.Delivery) {
 	for i := range list {
 		c := n.conns[list[i].Conn]
 		if c == nil {
-			if p := list[i].Answer.Pin; p != nil {
-				p.Unpin()
-			}
+			list[i].Answer.Unpin()
 			continue
 		}
 		c.answer(n, list[i].Answer)

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/qpidd-cluster/qpidd-cluster/broker"
 	"github.com/qpidd-cluster/qpidd-cluster/journal"
+	"github.com/qpidd-cluster/qpidd-cluster/journal/disk/faulty"
 )
 
 // order is a total order without a ring: one list of messages and views, which every member
@@ -20,6 +22,10 @@ type order struct {
 	nodes []*testNode
 	mesh  []meshItem
 	ring  uint64
+	// carried counts the bytes that the mesh has carried.
+	carried int
+	// checkpointBytes is how seldom members write checkpoints, where the usual is too often.
+	checkpointBytes int64
 }
 
 type item struct {
@@ -40,10 +46,13 @@ type testNode struct {
 	at     int // next item
 	number uint64
 	dead   bool
+	disk   *faulty.Disk
 	events []Event
 	// answers of all connections, in order
 	got map[broker.ConnID][]broker.Answer
 }
+
+func (t *testNode) MulticastLazily(parts ...[]byte) error { return t.Multicast(parts...) }
 
 func (t *testNode) Multicast(parts ...[]byte) error {
 	var b []byte
@@ -60,10 +69,26 @@ func newOrder(t *testing.T, seed uint64) *order {
 	return &order{t: t, rand: rand.New(rand.NewPCG(seed, 1)), now: time.Second}
 }
 
-func (o *order) start(id broker.MemberID, size int) *testNode {
-	n := &testNode{o: o, id: id, got: map[broker.ConnID][]broker.Answer{}}
-	n.Node = New(Config{Self: id, ClusterID: ID{byte(id)}, Size: size, FormDelay: 10 * time.Millisecond,
-		Grace: time.Second, Memory: journal.Heap{}, Broker: broker.Config{Shards: 2}}, n)
+func (o *order) start(id broker.MemberID, size int) *testNode { return o.startWith(id, All(size)) }
+
+func (o *order) startWith(id broker.MemberID, q Quorum) *testNode { return o.startOn(id, q, nil, 0) }
+
+// startOn starts a member with a disk, or without one.
+func (o *order) startOn(id broker.MemberID, q Quorum, d *faulty.Disk, store byte) *testNode {
+	n := &testNode{o: o, id: id, disk: d, got: map[broker.ConnID][]broker.Answer{}}
+	cfg := Config{Self: id, ClusterID: ID{byte(id)}, Quorum: q, FormDelay: 10 * time.Millisecond,
+		Grace: time.Second, Memory: journal.Heap{}, Broker: broker.Config{Shards: 2}}
+	if d != nil {
+		cfg.Disk, cfg.Files, cfg.Store, cfg.SegmentBytes = d, d, journal.UUID{store}, journal.BlockBytes+2*journal.ExtentBytes
+		cfg.CheckpointBytes = cmp.Or(o.checkpointBytes, 64<<10)
+		cfg.PagingBytes = int64(store%2) << 20 // what can leave memory beyond that does
+	}
+	n.Node = New(cfg, n)
+	if d != nil {
+		if _, err := n.Recover(o.now); err != nil {
+			o.t.Fatalf("member %d: %v", id, err)
+		}
+	}
 	n.at = len(o.items)
 	o.nodes = append(o.nodes, n)
 	o.view(nil)
@@ -109,13 +134,29 @@ func (o *order) step() (busy bool) {
 	case len(o.mesh) > 0:
 		o.deliverMesh()
 	}
+	if n.disk != nil && o.rand.IntN(3) > 0 {
+		n.disk.Step()
+	}
 	n.Tick(o.now)
-	n.Flush(o.now)
-	n.take()
+	more := n.Flush(o.now)
+	if wrote := n.take(); !more && !wrote {
+		n.mustRest()
+	}
 	for _, n := range live {
-		busy = busy || n.at < len(o.items)
+		busy = busy || n.at < len(o.items) || n.disk != nil && (n.disk.Waiting() > 0 || n.log.Unsynced())
 	}
 	return busy || len(o.mesh) > 0
+}
+
+// mustRest sees that there is nothing to do when Flush has said so: nobody would call again.
+func (n *testNode) mustRest() {
+	n.o.t.Helper()
+	said := len(n.o.items)
+	n.Flush(n.o.now)
+	if r := n.Ready(); len(r.Answers)+len(r.Mesh)+len(r.Events) > 0 || len(n.o.items) > said {
+		n.o.t.Fatalf("member %d had more to do than it said: %d answers, %d mesh messages, %v, %d messages", n.id, len(r.Answers), len(r.Mesh), r.Events, len(n.o.items)-said)
+	}
+	n.Done()
 }
 
 func (o *order) deliver(n *testNode) {
@@ -141,6 +182,7 @@ func (o *order) deliver(n *testNode) {
 func (o *order) deliverMesh() {
 	m := o.mesh[0]
 	o.mesh = o.mesh[1:]
+	o.carried += len(m.data)
 	for _, n := range o.live() {
 		if n.id == m.to {
 			n.Mesh(o.now, m.from, m.data)
@@ -150,7 +192,9 @@ func (o *order) deliverMesh() {
 	}
 }
 
-func (n *testNode) take() {
+// take takes what there is, and tells whether it has told the member of something in turn: that a client
+// has read.
+func (n *testNode) take() (wrote bool) {
 	r := n.Ready()
 	for _, a := range r.Answers {
 		n.got[a.Conn] = append(n.got[a.Conn], a.List...)
@@ -163,18 +207,16 @@ func (n *testNode) take() {
 			}
 		}
 		n.got[a.Conn] = slices.Concat(n.got[a.Conn][:len(n.got[a.Conn])-len(a.List)], a.List)
-		for i := range a.List {
-			if a.List[i].Pin != nil {
-				a.List[i].Pin.Unpin()
-			}
-		}
+		broker.Unpin(a.List)
 		n.Written(a.Conn, bytes, count)
+		wrote = wrote || count > 0
 	}
 	for _, m := range r.Mesh {
 		n.o.mesh = append(n.o.mesh, meshItem{n.id, m.To, m.Data})
 	}
 	n.events = append(n.events, r.Events...)
 	n.Done()
+	return wrote
 }
 
 func (o *order) settle() {

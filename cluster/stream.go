@@ -31,7 +31,8 @@ type stream struct {
 	size    int
 	have    int
 	started bool
-	head    [4]byte // of an entry of which not even the size is here
+	logged  bool                     // it is durable
+	head    [broker.HeaderBytes]byte // of an entry of which not even that is here
 	headLen int
 }
 
@@ -57,6 +58,10 @@ func (n *Node) send() {
 	if n.state != Active {
 		return
 	}
+	multicast := n.group.Multicast
+	if !n.urgent {
+		multicast = n.group.MulticastLazily
+	}
 	from := n.sent
 	for from < len(n.out) {
 		size := min(len(n.out)-from, messageBytes, n.group.Room()-messageHead)
@@ -66,7 +71,7 @@ func (n *Node) send() {
 		var head [messageHead]byte
 		head[0] = messageVersion
 		binary.LittleEndian.PutUint32(head[4:], uint32(min(n.cut, size)))
-		if n.group.Multicast(head[:], n.out[from:from+size]) != nil {
+		if multicast(head[:], n.out[from:from+size]) != nil {
 			break
 		}
 		n.advanceCut(n.out[from:], size)
@@ -85,7 +90,7 @@ const outBytes = 4 << 20
 func (n *Node) tidyOut() {
 	switch {
 	case n.sent == len(n.out):
-		n.out, n.sent = n.out[:0], 0
+		n.out, n.sent, n.urgent = n.out[:0], 0, false
 		if cap(n.out) > outBytes {
 			n.out = nil
 		}
@@ -121,10 +126,10 @@ func (n *Node) Message(now time.Duration, number uint64, from broker.MemberID, p
 		n.aside(from, entry)
 		return
 	}
-	switch n.state {
-	case Joining, Frozen:
+	switch {
+	case n.behind() || n.state == Frozen:
 		n.keep(number, from, parts)
-	case Active, CatchingUp:
+	case n.state == Active || n.state == CatchingUp:
 		n.stream(number, from, binary.LittleEndian.Uint32(head[4:]), &r)
 	}
 }
@@ -148,9 +153,9 @@ func (n *Node) stream(number uint64, from broker.MemberID, skip uint32, r *partR
 		at := s.space.Bytes()
 		s.have += r.fill(at[s.have:])
 		if s.have == s.size {
-			space := s.space
+			space, logged := s.space, s.logged
 			*s = stream{}
-			n.apply(number, from, space)
+			n.apply(number, from, n.settleSpace(space, logged), logged)
 		}
 	}
 }
@@ -169,7 +174,14 @@ func (n *Node) beginEntry(s *stream, from broker.MemberID, r *partReader) bool {
 		r.skip(r.left())
 		return false
 	}
-	space, err := n.log.Begin(s.size, journal.Transient)
+	// Durable entries stand in the log in their order, so one of which the end is still to come
+	// gets its place there later, unless it is so large that it has an extent of its own.
+	s.logged = n.log.Durable() && broker.Logged(s.head[:])
+	class := journal.Transient
+	if s.logged && !wiring(s.head[:]) && (r.left() >= s.size-len(s.head) || journal.Large(s.size)) {
+		class = journal.Durable
+	}
+	space, err := n.log.Begin(s.size, class)
 	if err != nil {
 		panic("cluster: no memory for an entry that is ordered: " + err.Error())
 	}
@@ -178,10 +190,28 @@ func (n *Node) beginEntry(s *stream, from broker.MemberID, r *partReader) bool {
 	return true
 }
 
+// settleSpace moves a durable entry that is whole now to its place among the others.
+func (n *Node) settleSpace(space journal.Space, logged bool) journal.Space {
+	if !logged || space.Durable() || wiring(space.Bytes()) {
+		return space
+	}
+	entry := space.Bytes()
+	to, err := n.log.Begin(len(entry), journal.Durable)
+	if err != nil {
+		panic("cluster: no memory for an entry that is ordered: " + err.Error())
+	}
+	copy(to.Bytes(), entry)
+	n.log.Abandon(space)
+	return to
+}
+
 // apply gives one entry its index and its meaning.
-func (n *Node) apply(number uint64, from broker.MemberID, space journal.Space) {
+func (n *Node) apply(number uint64, from broker.MemberID, space journal.Space, logged bool) {
 	n.index++
-	ref := n.log.Commit(space, journal.View(n.epoch), journal.Index(n.index))
+	ref := n.log.Commit(space, n.tag(), journal.Index(n.index))
+	if logged {
+		n.logEntry(ref, from)
+	}
 	n.mix(n.log.Sum(ref))
 	entry := n.log.Bytes(ref)
 	own := broker.ConnID(0)
@@ -194,7 +224,7 @@ func (n *Node) apply(number uint64, from broker.MemberID, space journal.Space) {
 		c = nil
 	} else {
 		e.Number = c.deliveredNext()
-		n.await(number, own, e.Number)
+		n.await(number, own, e.Number, n.waits(entry))
 	}
 	res, err := n.broker.Apply(&e)
 	if err != nil {
@@ -217,12 +247,17 @@ func (n *Node) outcome(c *conn, number uint64, res *broker.Result, ref journal.R
 }
 
 // await has a connection told when message is safe that its request number is done.
-func (n *Node) await(message uint64, id broker.ConnID, number uint64) {
+func (n *Node) await(message uint64, id broker.ConnID, number uint64, waits bool) {
+	index := broker.Index(0)
+	if waits {
+		index = n.index
+	}
 	if k := len(n.awaiting); k > 0 && n.awaiting[k-1].message == message && n.awaiting[k-1].conn == id {
 		n.awaiting[k-1].number = number
+		n.awaiting[k-1].index = max(n.awaiting[k-1].index, index)
 		return
 	}
-	n.awaiting = append(n.awaiting, awaited{message, id, number})
+	n.awaiting = append(n.awaiting, awaited{message, id, number, index})
 }
 
 // mix adds one entry's checksum to the chain.

@@ -38,8 +38,26 @@ func (b *Broker) openUsers(log *slog.Logger) (*users.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the users: %w", err)
 	}
+	f.Unreadable = func(err error) {
+		log.Warn("the users have changed and cannot be read, so those from before stay in force: " + err.Error())
+	}
 	if f.Len() == 0 {
-		log.Warn(fmt.Sprintf("there are no users, so no client can connect: add one with qpid-cluster user add NAME --users-file %s, or start with --auth=no", path))
+		log.Warn(fmt.Sprintf("%s --users-file %s, or start with --auth=no", noUsers, path))
 	}
 	return f, nil
+}
+
+const noUsers = "there are no users, so no client can connect: add one with qpid-cluster user add NAME"
+
+// wantsUsers says, as the end of a status, that somebody is to add one; else it is empty.
+func (b *Broker) wantsUsers() string {
+	f, ok := b.session.Users.(*users.File)
+	if !ok || f.Len() > 0 {
+		return ""
+	}
+	_ = f.Reload() // who connects is told what is wrong with the file, and so is the log
+	if f.Len() > 0 {
+		return ""
+	}
+	return "; " + noUsers
 }

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -18,16 +19,19 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/qpidd-cluster/qpidd-cluster/bpf"
 	"github.com/qpidd-cluster/qpidd-cluster/broker"
 	"github.com/qpidd-cluster/qpidd-cluster/broker/session"
 	"github.com/qpidd-cluster/qpidd-cluster/cluster"
 	"github.com/qpidd-cluster/qpidd-cluster/daemon/config"
+	"github.com/qpidd-cluster/qpidd-cluster/daemon/datapath"
 	"github.com/qpidd-cluster/qpidd-cluster/daemon/logging"
-	"github.com/qpidd-cluster/qpidd-cluster/host"
+	"github.com/qpidd-cluster/qpidd-cluster/daemon/ringconf"
+	"github.com/qpidd-cluster/qpidd-cluster/daemon/store"
 	"github.com/qpidd-cluster/qpidd-cluster/journal/disk"
+	"github.com/qpidd-cluster/qpidd-cluster/manage/metrics"
 	"github.com/qpidd-cluster/qpidd-cluster/ring/cpg"
 	"github.com/qpidd-cluster/qpidd-cluster/ring/link"
-	"github.com/qpidd-cluster/qpidd-cluster/ring/totem"
 	"github.com/qpidd-cluster/qpidd-cluster/ring/wire"
 )
 
@@ -38,20 +42,36 @@ const Version = "0.1.0"
 type Broker struct {
 	opts     *config.Options
 	log      *slog.Logger
+	storeLog *slog.Logger
 	netLog   *slog.Logger
 	engine   *engine
 	mesh     *mesh
-	link     link.Link
+	provider provider
+	ring     *ringconf.Setup      // nil: it is not ours
+	datapath *datapath.Choice     // nil: likewise
+	limit    *bpf.ConnectionLimit // nil: there is none
+	limitAt  []string             // interfaces
+	spreads  []*spread            // over several acceptors
 	session  session.Config
 	listener []net.Listener
 	lock     *os.File
+	store    *store.Store // nil: nothing is stored
+	disk     *disk.Disk
 	self     broker.MemberID
 
-	status  atomic.Pointer[cluster.Status]
-	member  chan struct{}
-	once    sync.Once
-	failed  chan error
-	stopped chan struct{}
+	metrics *metrics.Server // nil: nobody is told
+
+	service atomic.Pointer[Service]
+	guard   atomic.Pointer[guard]
+	// examiner is asked by doctors of other hosts, by one at a time.
+	examiner  atomic.Pointer[Examiner]
+	examining sync.Mutex
+	status    atomic.Pointer[cluster.Status]
+	noRoom    atomic.Bool // its disk is full
+	member    chan struct{}
+	once      sync.Once
+	failed    chan error
+	stopped   chan struct{}
 
 	mu      sync.Mutex
 	lastID  broker.ConnID
@@ -71,6 +91,9 @@ func Start(o *config.Options, l *logging.Log) (*Broker, error) {
 		b.release()
 		return nil, err
 	}
+	if err := b.relinquish(); err != nil {
+		b.log.Warn(err.Error())
+	}
 	go func() {
 		b.engine.run()
 		close(b.stopped)
@@ -87,6 +110,7 @@ func Start(o *config.Options, l *logging.Log) (*Broker, error) {
 
 // prepare takes what the broker needs; what it could take before an error, release gives back.
 func (b *Broker) prepare(l *logging.Log) (err error) {
+	b.inspect(l.For("Security"))
 	if err := b.lockDataDir(); err != nil {
 		return err
 	}
@@ -96,10 +120,15 @@ func (b *Broker) prepare(l *logging.Log) (err error) {
 	if err := b.listen(); err != nil {
 		return err
 	}
+	b.limitConnections(l.For("Network"))
 	if b.engine, err = newEngine(b.log); err != nil {
 		return err
 	}
-	return b.join(l.For("Cluster"))
+	b.storeLog = l.For("Store")
+	if err := b.join(l.For("Cluster")); err != nil {
+		return err
+	}
+	return b.serveMetrics()
 }
 
 // Member is closed once this broker serves clients.
@@ -124,7 +153,6 @@ func (b *Broker) lockDataDir() error {
 		return fmt.Errorf("data directory %s is in use or cannot be written: %w; give each broker a --data-dir of its own, or --no-data-dir", dir, err)
 	}
 	b.lock = f
-	b.log.Warn("messages are kept in memory, and by the other members of a cluster; the data directory holds users and the ring's number only")
 	return nil
 }
 
@@ -157,23 +185,37 @@ func random(p []byte) {
 	}
 }
 
-func (b *Broker) listen() error {
+func (b *Broker) listen() (err error) {
+	if b.listener, err = inherited(); err != nil {
+		return err
+	}
+	for _, l := range b.listener {
+		b.netLog.Log(context.Background(), logging.Notice, fmt.Sprintf("Listening on %s, passed by the service manager; --port, --interface and --acceptors have no effect", l.Addr()))
+	}
+	if len(b.listener) > 0 {
+		return nil
+	}
 	addrs := b.opts.Interfaces
 	if len(addrs) == 0 {
 		addrs = []string{""}
 	}
 	port := b.opts.Port
 	for _, a := range addrs {
-		l, err := net.Listen("tcp", net.JoinHostPort(a, strconv.Itoa(port)))
+		list, err := listenSeveral(net.JoinHostPort(a, strconv.Itoa(port)), b.opts.Acceptors)
+		b.listener = append(b.listener, list...)
 		if err != nil {
 			return fmt.Errorf("cannot listen on port %d: %w; is another broker running? Give another --port, or 0 for a free one", port, err)
 		}
-		b.listener = append(b.listener, l)
+		b.spread(list)
 		port = b.Port()
 		b.netLog.Log(context.Background(), logging.Notice, fmt.Sprintf("Listening on TCP/TCP6 port %d", port))
 	}
 	return nil
 }
+
+// pooledBytes is what the log may keep of memory that large messages have left, for the next: a few
+// hundred of them, or a few dozen of a MiB.
+const pooledBytes = 32 << 20
 
 // join makes the node, alone or in its cluster.
 func (b *Broker) join(log *slog.Logger) error {
@@ -181,79 +223,119 @@ func (b *Broker) join(log *slog.Logger) error {
 	e.hooks = hooks{event: func(ev cluster.Event) { b.event(log, ev) }, ended: b.fail,
 		mesh: func(broker.MemberID, []byte) {}}
 	cfg := cluster.Config{
-		FormDelay: 1, Grace: cluster.DefaultGrace, Size: b.opts.ClusterSize,
-		Memory: disk.Memory{}, MemoryBytes: b.memoryLimit(),
+		FormDelay: 1, Grace: cluster.DefaultGrace, Quorum: cluster.All(b.opts.ClusterSize),
+		Memory: disk.NewPool(pooledBytes), MemoryBytes: b.memoryLimit(),
 		Broker: broker.Config{Memory: disk.Memory{}, Shards: runtime.GOMAXPROCS(0), Headers: session.HeaderValue,
 			Rewrite: session.Deaths{}.Rewrite, Unix: e.start.Unix()},
 	}
 	random(cfg.ClusterID[:])
+	if err := b.openStore(&cfg, b.storeLog); err != nil {
+		return err
+	}
 	if b.opts.ClusterName == "" {
+		cfg.Alone = true
 		e.alone = &cluster.Alone{}
 		cfg.Self = broker.MemberID(os.Getpid()) | 1<<32
 		b.self = cfg.Self
 		cfg.URL = b.clientURL(netip.Addr{})
 		e.node = cluster.New(cfg, e.alone)
+		if err := b.recover(b.storeLog); err != nil {
+			return err
+		}
 		e.node.View(e.now(), &cluster.View{RingRep: 1, RingSeq: 1, Members: []broker.MemberID{cfg.Self}, Came: []broker.MemberID{cfg.Self}})
 		return nil
 	}
 	cfg.FormDelay = cluster.DefaultFormDelay
+	if b.opts.Provider == config.Corosync {
+		return b.joinCorosync(&cfg, log)
+	}
 	return b.joinRing(&cfg, log)
 }
 
 func (b *Broker) joinRing(cfg *cluster.Config, log *slog.Logger) error {
 	e, o := b.engine, b.opts
-	at, err := host.RingAddress(o.BindNetAddr)
+	ring, err := ringconf.Load(o, func(notice string) { log.Log(context.Background(), logging.Notice, notice) })
 	if err != nil {
 		return err
 	}
-	group := link.MulticastAddr(o.ClusterName, at.Address.Is6(), 0)
-	if o.McastAddr != "" {
-		if group, err = netip.ParseAddr(o.McastAddr); err != nil || !group.IsMulticast() {
-			return fmt.Errorf("--mcastaddr %q is no multicast address", o.McastAddr)
+	ring.Link.Report = func(trouble bool, text string) {
+		level := logging.Notice
+		if trouble {
+			level = logging.Warning
 		}
+		log.Log(context.Background(), level, text)
 	}
-	udp, err := link.Open(link.Config{Address: at.Address, Interface: at.Interface, Group: group, Port: uint16(o.McastPort)})
+	b.datapath = datapath.New(o.Datapath, o.RingGuard, ring.Link.Report)
+	b.datapath.TokenPass = bool(o.TokenPass)
+	b.datapath.Configure(&ring.Link)
+	ring.Link.Moved = func(p link.Place) {
+		b.datapath.Moved(p)
+		b.limitAgain(p.Interface)
+	}
+	udp, err := link.Open(ring.Link)
 	if err != nil {
 		return err
 	}
-	b.link = udp
-	self := cpg.Member{Node: nodeID(udp.Address(), uint16(o.McastPort)), PID: uint32(os.Getpid())}
-	b.self, cfg.Self = memberID(self), memberID(self)
+	b.datapath.Opened(udp)
+	b.ring = ring
+	self := cpg.Member{Node: ring.Node(udp.Address()), PID: uint32(os.Getpid())}
+	cfg.Quorum = ring.Quorum
 	seq, save := b.ringSeq(self.Node)
+	totem := ring.Totem
+	totem.Node, totem.RingSeq = self.Node, seq
 	window, visit := windowFor(udp.Stats().ReceiveBuffer)
-	machine, err := cpg.New(cpg.Config{Group: o.ClusterName, PID: self.PID, Votes: 1, ExpectedVotes: uint32(max(o.ClusterSize, 1)),
-		Totem: totem.Config{Node: self.Node, RingSeq: seq, Nodes: o.ClusterSize, Token: o.Token,
-			NetMTU: min(defaultNetMTU, at.MTU), WindowSize: window, MaxMessages: visit}}, e.now())
+	totem.WindowSize, totem.MaxMessages = cmp.Or(totem.WindowSize, window), cmp.Or(totem.MaxMessages, visit)
+	machine, err := cpg.New(cpg.Config{Group: o.ClusterName, PID: self.PID,
+		Votes: ring.Votes, ExpectedVotes: ring.ExpectedVotes, Totem: totem}, e.now())
 	if err != nil {
+		udp.Close()
 		return err
 	}
-	h := fnv.New64a()
-	h.Write([]byte(o.ClusterName))
-	if b.mesh, err = newMesh(b.self, h.Sum64(), net.JoinHostPort(at.Address.String(), "0"), log); err != nil {
+	udp.Know(self.Node)
+	own := newOwnRing(machine, udp, save, e.now, &troubles{log: log, cluster: o.ClusterName, everyone: ring.Destination(),
+		multicast: ring.Link.Transport == link.Multicast, nodelist: ring.Link.Peers, expected: int(ring.ExpectedVotes)})
+	own.guard = b.datapath
+	own.pass = b.datapath.PassToken(udp, totem.WithDefaults().TokenRetransmit)
+	b.provider = own
+	if err := b.joinMembers(cfg, cluster.MemberOf(self), ring.At.Address, log); err != nil {
 		return err
 	}
-	cfg.Mesh = b.mesh.listen.Addr().String()
-	cfg.URL = b.clientURL(at.Address)
-	e.ring = newRing(machine, udp, log, save)
-	e.node = cluster.New(*cfg, machine)
+	if err := b.openGuard(ring, udp.Address(), log); err != nil {
+		return err
+	}
 	for _, fd := range udp.FDs() {
 		if err := e.watch(fd); err != nil {
 			return err
 		}
 	}
-	b.mesh.take = func(from broker.MemberID, data []byte) { e.tell(message{kind: msgMesh, from: from, data: data}) }
-	b.mesh.dead = b.suspect
-	e.hooks.mesh = b.mesh.send
-	b.mesh.start()
 	s := udp.Stats()
-	log.Log(context.Background(), logging.Notice, fmt.Sprintf(
-		"ring on %s of %s (%s), group %s port %d, node id %d; %s, %s", at.Address, at.Interface, at.Reason, group, o.McastPort, self.Node, s.Segmentation, s.Coalescing))
+	log.Log(context.Background(), logging.Notice, fmt.Sprintf("ring on %s of %s (%s), %s port %d, node id %d; %s, %s",
+		ring.At.Address, ring.At.Interface, ring.At.Reason, ring.Everyone(), ring.Link.Port, self.Node, s.Segmentation, s.Coalescing))
 	return nil
 }
 
-// defaultNetMTU is corosync's netmtu: what an Ethernet carries. Where the interface carries
-// less, packets are made to fit it, so that none is cut into fragments.
-const defaultNetMTU = 1500
+// joinMembers makes this member, which others find at an address, on the provider.
+func (b *Broker) joinMembers(cfg *cluster.Config, self broker.MemberID, at netip.Addr, log *slog.Logger) (err error) {
+	e := b.engine
+	b.self, cfg.Self = self, self
+	h := fnv.New64a()
+	h.Write([]byte(b.opts.ClusterName))
+	if b.mesh, err = newMesh(self, h.Sum64(), net.JoinHostPort(at.String(), strconv.Itoa(b.opts.MeshPort)), log); err != nil {
+		return err
+	}
+	cfg.Mesh = b.mesh.listen.Addr().String()
+	cfg.URL = b.clientURL(at)
+	e.ring = &ring{provider: b.provider, engine: e, log: log}
+	e.node = cluster.New(*cfg, b.provider)
+	if err := b.recover(b.storeLog); err != nil {
+		return err
+	}
+	b.mesh.take = func(from broker.MemberID, data []byte) { e.tell(message{kind: msgMesh, from: from, data: data}) }
+	b.mesh.dead, b.mesh.examined = b.suspect, b.examined
+	e.hooks.mesh = b.mesh.send
+	b.mesh.start()
+	return nil
+}
 
 // windowFor is how many packets a rotation and a visit may have with a receive buffer of so
 // many bytes; 0 leaves the ring's defaults. A packet takes about 2304 bytes there, and a
@@ -266,20 +348,6 @@ func windowFor(buffer int) (window, visit int) {
 	}
 	window = max(buffer/2/packet, 50)
 	return window, max(window/4, 17)
-}
-
-// nodeID is the ring's name for this member: its address if it holds the ring's port there,
-// as corosync has it, else a number made of address and port.
-func nodeID(at netip.AddrPort, mcastport uint16) wire.NodeID {
-	ip := at.Addr().Unmap()
-	if ip.Is4() && at.Port() == mcastport {
-		a := ip.As4()
-		return wire.NodeID(binary.BigEndian.Uint32(a[:]))
-	}
-	h := fnv.New32a()
-	b, _ := at.MarshalBinary() // of a valid address it does not fail
-	h.Write(b)
-	return wire.NodeID(max(h.Sum32(), 1))
 }
 
 // ringSeq is the ring number to begin with, and how it is saved. Without a data directory the
@@ -322,6 +390,7 @@ func (b *Broker) fail(err error) {
 func (b *Broker) event(log *slog.Logger, ev cluster.Event) {
 	s := b.engine.node.Status()
 	b.mourn(b.status.Swap(&s), &s)
+	b.keepIdentity(&s)
 	if b.mesh != nil {
 		where := map[broker.MemberID]string{}
 		for _, m := range s.Members {
@@ -329,7 +398,19 @@ func (b *Broker) event(log *slog.Logger, ev cluster.Event) {
 		}
 		b.mesh.members(where)
 	}
+	if g := b.guard.Load(); g != nil {
+		g.learn(&s)
+	}
+	switch ev.Kind {
+	case cluster.EventDiskFull:
+		b.noRoom.Store(true)
+	case cluster.EventDiskRoom:
+		b.noRoom.Store(false)
+	}
 	b.tell(log, ev)
+	if service := b.service.Load(); service != nil {
+		service.event(b.opts.ClusterName, &s)
+	}
 	if ev.Kind == cluster.EventJoined {
 		b.once.Do(func() { close(b.member) })
 	}
@@ -340,7 +421,8 @@ func (b *Broker) event(log *slog.Logger, ev cluster.Event) {
 
 // tell logs what happened in the cluster.
 func (b *Broker) tell(log *slog.Logger, ev cluster.Event) {
-	if b.opts.ClusterName == "" {
+	disk := ev.Kind == cluster.EventDiskFull || ev.Kind == cluster.EventDiskRoom
+	if b.opts.ClusterName == "" && !disk { // it is a cluster of one, which is nobody's business
 		return
 	}
 	name, who := b.opts.ClusterName, fmt.Sprintf("%d/%d", ev.Member>>32, uint32(ev.Member))
@@ -366,6 +448,12 @@ func (b *Broker) tell(log *slog.Logger, ev cluster.Event) {
 		say(logging.Notice, "quorum is back: "+ev.Text)
 	case cluster.EventDemoted:
 		say(logging.Warning, ev.Text+"; joining it again")
+	case cluster.EventDiskFull:
+		say(logging.Error, ev.Text)
+	case cluster.EventDiskRoom:
+		say(logging.Notice, ev.Text)
+	case cluster.EventFewer:
+		say(logging.Notice, "last_man_standing: no more than "+ev.Text+" are expected from now on")
 	case cluster.EventFatal:
 		say(logging.Critical, ev.Text)
 	}

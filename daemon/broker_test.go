@@ -23,7 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func startBroker(t *testing.T, args ...string) *Broker {
 	t.Helper()
 	log := filepath.Join(t.TempDir(), "log")
-	o, err := config.Load(append([]string{"--config=/dev/null", "-p0", "--interface=127.0.0.1", "--log-output=" + log}, args...), nil)
+	o, err := config.Load(append([]string{"--config=/dev/null", "--ring-config=", "-p0", "--interface=127.0.0.1", "--log-output=" + log}, args...), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,6 +144,20 @@ func TestMemoryLimitRefusesPublishers(t *testing.T) {
 			t.Fatal("20 MB were taken where 8 may be")
 		}
 	}
+	// Who does not wait for confirms is told too.
+	careless := dial(t, b)
+	closed := careless.NotifyClose(make(chan *amqp091.Error, 1))
+	if err := careless.Publish("", "q", false, false, amqp091.Publishing{Body: make([]byte, 100000)}); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-closed:
+		if err == nil || err.Code != amqp091.ResourceError || !strings.Contains(err.Reason, "--memory-limit") {
+			t.Errorf("closed with %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("a message was dropped and nobody told")
+	}
 	if _, err := ch.QueuePurge("q", false); err != nil {
 		t.Fatal(err)
 	}
@@ -187,10 +201,10 @@ func TestStartSaysWhatIsWrong(t *testing.T) {
 		{[]string{"-p", port, "--no-data-dir", "--auth=no"}, "--port"},
 		{[]string{"--data-dir", dir, "--auth=no"}, "--data-dir"},
 		{[]string{"--no-data-dir", "--auth=no", "--cluster-name=x", "--bindnetaddr=203.0.113.9"}, "use one of: lo"},
-		{[]string{"--no-data-dir", "--auth=no", "--cluster-name=x", "--bindnetaddr=127.0.0.1", "--mcastaddr=10.0.0.1"}, "multicast"},
+		{[]string{"--no-data-dir", "--auth=no", "--cluster-name=x", "--bindnetaddr=127.0.0.1", "--mcastaddr=ff15::1"}, "of different families"},
 		{[]string{"--no-data-dir", "--auth=no", "--cluster-name=x", "--bindnetaddr=127.0.0.1", "--token=1ms"}, "token"},
 	} {
-		o, err := config.Load(append([]string{"--config=/dev/null", "-p0", "--interface=127.0.0.1"}, c.args...), nil)
+		o, err := config.Load(append([]string{"--config=/dev/null", "--ring-config=", "-p0", "--interface=127.0.0.1"}, c.args...), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

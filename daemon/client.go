@@ -180,7 +180,7 @@ func (c *client) push(list []broker.Answer, completed uint64) {
 	c.qmu.Lock()
 	if c.ended {
 		c.qmu.Unlock()
-		unpin(list)
+		broker.Unpin(list)
 		return
 	}
 	c.queue = append(c.queue, list...)
@@ -359,13 +359,5 @@ func (c *client) discard() {
 	c.queue = nil
 	c.ended = true
 	c.qmu.Unlock()
-	unpin(list)
-}
-
-func unpin(list []broker.Answer) {
-	for i := range list {
-		if list[i].Pin != nil {
-			list[i].Pin.Unpin()
-		}
-	}
+	broker.Unpin(list)
 }

@@ -15,10 +15,11 @@ import (
 	"time"
 
 	"github.com/qpidd-cluster/qpidd-cluster/daemon/config"
+	"github.com/qpidd-cluster/qpidd-cluster/host"
 )
 
 // A daemon is the same program started again in a session of its own. It tells its parent
-// through a pipe when it listens and is a member: "ready PORT", or "error TEXT".
+// through a pipe when it listens and is a member: "ready PORT", or "error STATUS TEXT".
 const (
 	daemonVariable = "QPIDD_DAEMON"
 	reportFD       = 3
@@ -62,9 +63,24 @@ func Daemonize(o *config.Options) error {
 	case text := <-said:
 		return heard(o, text)
 	case <-limit.C:
-		_ = cmd.Process.Kill() // it is given up either way
+		giveUp(cmd.Process, said)
 		return fmt.Errorf("the daemon was not ready within %d seconds; its log says what it waits for, --wait allows more", o.Wait)
 	}
+}
+
+// endTime is how long a daemon that is given up has to take back what it has set up.
+const endTime = 5 * time.Second
+
+// giveUp ends a daemon: by its own means, so that it leaves no rules in the firewall, else by force.
+func giveUp(p *os.Process, said <-chan string) {
+	_ = p.Signal(syscall.SIGTERM) // it has ended if that fails
+	t := time.NewTimer(endTime)
+	defer t.Stop()
+	select {
+	case <-said: // its end of the pipe is closed
+	case <-t.C:
+	}
+	_ = p.Kill()
 }
 
 func heard(o *config.Options, text string) error {
@@ -76,10 +92,23 @@ func heard(o *config.Options, text string) error {
 		}
 		return nil
 	case "error":
-		return errors.New(rest)
+		number, text, _ := strings.Cut(rest, " ")
+		status, err := strconv.Atoi(number)
+		if err != nil {
+			status, text = 1, rest
+		}
+		return &failure{status, text}
 	}
 	return errors.New("the daemon ended before it was ready; its log says why")
 }
+
+// failure is a daemon's error, as its parent has heard of it.
+type failure struct {
+	status int
+	text   string
+}
+
+func (f *failure) Error() string { return f.text }
 
 // report says something to the parent, once.
 func report(text string) error {
@@ -103,7 +132,7 @@ func ReportReady(o *config.Options, port int) error {
 // ReportFailure passes a failure to the parent of a daemon.
 func ReportFailure(err error) error {
 	if IsDaemon() {
-		_ = report("error " + strings.ReplaceAll(err.Error(), "\n", " ")) // the parent may be gone
+		_ = report(fmt.Sprintf("error %d ", ExitStatus(err)) + strings.ReplaceAll(err.Error(), "\n", " ")) // the parent may be gone
 	}
 	return err
 }
@@ -133,7 +162,8 @@ func WritePid(o *config.Options, port int) (*Pid, error) {
 	}
 	if err != nil {
 		f.Close()
-		return nil, fmt.Errorf("cannot write pid file: %w", err)
+		_ = os.Remove(path) // there may be no room for as much as a number, and no rights for this
+		return nil, fmt.Errorf("cannot write pid file %s: %w; name another place with --pid-dir or --pidfile", path, err)
 	}
 	return &Pid{path, f}, nil
 }
@@ -190,7 +220,8 @@ func Quit(o *config.Options) error {
 	t := time.NewTicker(10 * time.Millisecond)
 	defer t.Stop()
 	for range t.C {
-		if now, err := running(o); err != nil || now != pid {
+		// The pid file goes before the process does.
+		if now, err := running(o); (err != nil || now != pid) && host.Dead(uint32(pid)) {
 			return nil
 		}
 		if time.Now().After(end) {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/qpidd-cluster/qpidd-cluster/broker"
 	"github.com/qpidd-cluster/qpidd-cluster/cluster"
+	"github.com/qpidd-cluster/qpidd-cluster/journal"
 )
 
 // engine is the one goroutine that owns the pure parts: the ring, the log, the broker. It
@@ -36,8 +37,9 @@ type engine struct {
 	hooks   hooks
 	next    time.Duration // when the pure parts want to be ticked; 0 is never
 	stop    bool
+	lost    bool   // what is to be applied cannot be read back
 	number  uint64 // of messages, when alone
-	panics  error
+	failed  error
 }
 
 // hooks are what the engine tells the rest of the daemon.
@@ -57,6 +59,7 @@ type message struct {
 	from       broker.MemberID
 	data       []byte
 	do         func(now time.Duration)
+	op         *journal.Op
 }
 
 type messageKind uint8
@@ -68,6 +71,7 @@ const (
 	msgDisconnect
 	msgMesh
 	msgDo
+	msgDisk
 )
 
 func newEngine(log *slog.Logger) (*engine, error) {
@@ -123,25 +127,50 @@ func (e *engine) run() {
 	defer unix.Close(e.pollFD)
 	defer unix.Close(e.wakeFD)
 	more := true // the first view is there already
+	for !e.stop && !e.lost {
+		more = e.turn(more)
+	}
 	for !e.stop {
-		e.wait(more)
-		now := e.now()
-		if e.ring != nil {
-			if err := e.ring.receive(e, now); err != nil {
-				e.fail(err)
-			}
+		e.next = 0
+		e.wait(false)
+		e.takeInbox(e.now())
+	}
+}
+
+// turn is one turn of the loop.
+func (e *engine) turn(more bool) bool {
+	defer e.mourn()
+	e.wait(more)
+	now := e.now()
+	if e.ring != nil {
+		if err := e.ring.receive(now); err != nil {
+			e.fail(err)
 		}
-		e.takeInbox(now)
-		if e.next != 0 && now >= e.next {
-			e.node.Tick(now)
-		}
-		more = e.settle(now)
+	}
+	e.takeInbox(now)
+	if e.next != 0 && now >= e.next {
+		e.node.Tick(now)
+	}
+	return e.settle(now)
+}
+
+// mourn ends this member if what it has to apply cannot be read back from its disk. From then on it
+// only does what it takes to end.
+func (e *engine) mourn() {
+	switch r := recover().(type) {
+	case nil:
+	case *journal.LostError:
+		e.lost = true
+		e.taken = e.taken[:0]
+		e.fail(fmt.Errorf("%w; this member leaves: see to the disk, run `qpid-cluster journal verify` on the store, then start it again", r))
+	default:
+		panic(r)
 	}
 }
 
 func (e *engine) fail(err error) {
-	if e.panics == nil {
-		e.panics = err
+	if e.failed == nil {
+		e.failed = err
 		e.hooks.ended(err)
 	}
 }
@@ -180,6 +209,9 @@ func (e *engine) takeInbox(now time.Duration) {
 	e.mu.Unlock()
 	for i := range e.taken {
 		m := &e.taken[i]
+		if e.lost && m.kind != msgDo && m.kind != msgDisk {
+			continue
+		}
 		switch m.kind {
 		case msgRequests:
 			e.node.Requests(now, m.client.id, m.requests)
@@ -196,6 +228,8 @@ func (e *engine) takeInbox(now time.Duration) {
 			e.node.Mesh(now, m.from, m.data)
 		case msgDo:
 			m.do(now)
+		case msgDisk:
+			m.op.Finish()
 		}
 	}
 	clear(e.taken)
@@ -214,13 +248,6 @@ func recycle(r *broker.Requests) {
 
 var requestsPool = sync.Pool{New: func() any { return new(broker.Requests) }}
 
-func earlier(a, b time.Duration) time.Duration {
-	if a == 0 || b != 0 && b < a {
-		return b
-	}
-	return a
-}
-
 // settle lets what came in take effect and hands out what came of it.
 func (e *engine) settle(now time.Duration) (more bool) {
 	if e.ring != nil {
@@ -230,7 +257,7 @@ func (e *engine) settle(now time.Duration) (more bool) {
 	if e.alone != nil {
 		more = e.orderAlone(now) || more
 	} else {
-		e.ring.flush(e, now)
+		e.ring.flush(now)
 	}
 	r := e.node.Ready()
 	for i := range r.Answers {
@@ -239,11 +266,12 @@ func (e *engine) settle(now time.Duration) (more bool) {
 			c.push(a.List, a.Completed)
 		}
 	}
-	for i := range r.Mesh {
-		e.hooks.mesh(r.Mesh[i].To, r.Mesh[i].Data)
-	}
 	for _, ev := range r.Events {
 		e.hooks.event(ev)
+	}
+	// Behind the events: who has come in this very turn is known to the mesh by them.
+	for i := range r.Mesh {
+		e.hooks.mesh(r.Mesh[i].To, r.Mesh[i].Data)
 	}
 	if r.Drop != "" {
 		for _, c := range e.clients {
@@ -253,7 +281,7 @@ func (e *engine) settle(now time.Duration) (more bool) {
 	e.node.Done()
 	e.next = e.node.Next()
 	if e.ring != nil {
-		e.next = earlier(e.next, e.ring.tick(e, now))
+		e.next = cluster.Soonest(e.next, e.ring.tick(now))
 		more = more || e.ring.pending()
 	}
 	return more

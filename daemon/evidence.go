@@ -16,7 +16,7 @@ import (
 // listens there: evidence that it is dead, upon which the ring need not wait for timeouts.
 func (b *Broker) suspect(m broker.MemberID) {
 	b.engine.tell(message{kind: msgDo, do: func(now time.Duration) {
-		b.engine.ring.machine.Suspect(now, wire.NodeID(m>>32))
+		b.provider.suspect(now, wire.NodeID(m>>32))
 	}})
 }
 

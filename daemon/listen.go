@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -12,6 +13,19 @@ import (
 
 	"github.com/qpidd-cluster/qpidd-cluster/cluster"
 )
+
+// listenTCP listens for plain TCP. Go would have multipath TCP, of which nobody here makes use, and
+// whose connections SELinux takes for the kernel's own before Linux 6.4: it kept the broker from
+// reading them.
+func listenTCP(addr string) (net.Listener, error) {
+	var c net.ListenConfig
+	c.SetMultipathTCP(false)
+	return c.Listen(context.Background(), "tcp", addr)
+}
+
+// acceptPause is waited after an error of accept that may pass, as the want of a file
+// descriptor does.
+const acceptPause = 100 * time.Millisecond
 
 // accept lets clients in while this broker is a member.
 func (b *Broker) accept(l net.Listener) {
@@ -27,7 +41,7 @@ func (b *Broker) accept(l net.Listener) {
 				return
 			}
 			b.netLog.Warn("cannot accept a connection: " + err.Error())
-			t := time.NewTimer(100 * time.Millisecond)
+			t := time.NewTimer(acceptPause)
 			<-t.C
 			continue
 		}
@@ -91,13 +105,11 @@ func (b *Broker) Stop() {
 		defer b.mu.Unlock()
 		return b.clients == 0
 	}, lingerTime+time.Second)
+	b.saveStore()
 	if b.engine.ring != nil {
-		b.engine.call(func(now time.Duration) {
-			b.engine.node.Leave()
-			b.engine.ring.machine.Leave(now)
-		})
+		b.engine.call(func(now time.Duration) { b.provider.leave(now) })
 		b.await(func() (left bool) {
-			b.engine.call(func(time.Duration) { left = b.engine.ring.machine.Left() })
+			b.engine.call(func(time.Duration) { left = b.provider.left() })
 			return left
 		}, 2*time.Second)
 	}
@@ -122,12 +134,28 @@ func (b *Broker) release() {
 	for _, l := range b.listener {
 		l.Close()
 	}
+	if b.metrics != nil {
+		b.metrics.Close()
+	}
+	if g := b.guard.Swap(nil); g != nil {
+		g.close()
+	}
 	if b.mesh != nil {
 		b.mesh.close()
 	}
-	if b.link != nil {
-		b.link.Close()
+	if b.provider != nil {
+		b.provider.close()
 	}
+	if b.datapath != nil {
+		b.datapath.Close()
+	}
+	if b.limit != nil {
+		b.limit.Close()
+	}
+	for _, s := range b.spreads {
+		s.close()
+	}
+	b.closeStore()
 	if b.lock != nil {
 		b.lock.Close()
 	}
@@ -171,6 +199,20 @@ func (b *Broker) properties() [][2]string {
 		{"qpid.cluster-name", b.opts.ClusterName},
 		{"qpid.cluster-id", s.ID.String()},
 		{"qpid.cluster-status", strings.ToUpper(s.State.String())},
+	}
+	if b.datapath != nil {
+		list = append(list, [2]string{"qpid.ring-datapath", b.datapath.Status()}, [2]string{"qpid.ring-guard", b.datapath.Guard()},
+			[2]string{"qpid.ring-token", b.datapath.Passes()})
+	}
+	if own, ok := b.provider.(*ownRing); ok {
+		times := own.times.Counted(b.datapath)
+		list = append(list, [2]string{"qpid.ring-times", timesText(&times)})
+	}
+	if text := b.limited(); text != "" {
+		list = append(list, [2]string{"qpid.connection-limit", text})
+	}
+	if text := b.spreading(); text != "" {
+		list = append(list, [2]string{"qpid.acceptors", text})
 	}
 	for i, m := range s.Members {
 		list = append(list, [2]string{fmt.Sprintf("qpid.cluster-member-%d", i),

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"bufio"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/qpidd-cluster/qpidd-cluster/broker"
+	"github.com/qpidd-cluster/qpidd-cluster/daemon/exam"
 )
 
 // mesh keeps one TCP connection with every other member: for what is outside the order, and
@@ -32,11 +34,16 @@ type mesh struct {
 	listen net.Listener
 	take   func(from broker.MemberID, data []byte)
 	dead   func(m broker.MemberID)
+	// examined talks to a doctor, which connects as a member would.
+	examined func(net.Conn) error
 
-	mu     sync.Mutex
-	peers  map[broker.MemberID]*meshPeer
-	closed bool
-	wg     sync.WaitGroup
+	ctx   context.Context // until close
+	leave context.CancelFunc
+	mu    sync.Mutex
+	peers map[broker.MemberID]*meshPeer
+	wg    sync.WaitGroup
+
+	strangers greetings
 }
 
 // Limits of the mesh.
@@ -48,8 +55,12 @@ const (
 	// smallest pieces, and assignments; a member that takes none for so long is cut off.
 	maxMeshQueue = 1 << 17
 	meshDial     = 2 * time.Second
+	// Whoever connects has so long to say hello, and so many may be about to.
 	meshHello    = 5 * time.Second
-	meshAckEvery = 64
+	maxStrangers = 128
+	// meshPause is waited before a peer is dialled again, first and at most.
+	meshPause, meshMaxPause = 10 * time.Millisecond, time.Second
+	meshAckEvery            = 64
 )
 
 // meshPeer is one other member.
@@ -57,6 +68,9 @@ type meshPeer struct {
 	m    *mesh
 	id   broker.MemberID
 	addr string
+
+	ctx   context.Context // while it is in the view and takes what it is sent
+	leave context.CancelFunc
 
 	greeting sync.Mutex // one connection is made at a time
 
@@ -70,15 +84,19 @@ type meshPeer struct {
 	sent     uint64   // frames written to this connection or an earlier one
 	received uint64   // frames of the peer's that were taken
 	ackDue   bool
-	gone     bool
 }
 
+// gone tells that the peer has left. Who waits for cond is told by who calls leave.
+func (p *meshPeer) gone() bool { return p.ctx.Err() != nil }
+
 func newMesh(self broker.MemberID, group uint64, addr string, log *slog.Logger) (*mesh, error) {
-	l, err := net.Listen("tcp", addr)
+	l, err := listenTCP(addr)
 	if err != nil {
-		return nil, fmt.Errorf("cannot listen for other members: %w", err)
+		return nil, fmt.Errorf("cannot listen for other members: %w; give each broker of a host a --mesh-port of its own, or 0 for a free one", err)
 	}
-	return &mesh{self: self, group: group, log: log, listen: l, peers: map[broker.MemberID]*meshPeer{}}, nil
+	m := &mesh{self: self, group: group, log: log, listen: l, peers: map[broker.MemberID]*meshPeer{}}
+	m.ctx, m.leave = context.WithCancel(context.Background())
+	return m, nil
 }
 
 func (m *mesh) start() {
@@ -89,26 +107,14 @@ func (m *mesh) start() {
 	}()
 }
 
-func (m *mesh) accept() {
-	for {
-		c, err := m.listen.Accept()
-		if err != nil {
-			return
-		}
-		m.wg.Add(1)
-		go func() {
-			defer m.wg.Done()
-			if err := m.welcome(c); err != nil {
-				m.log.Debug("mesh connection refused: "+err.Error(), "from", c.RemoteAddr())
-				c.Close()
-			}
-		}()
-	}
-}
-
 // welcome takes a connection that another member has dialled.
 func (m *mesh) welcome(c net.Conn) error {
+	defer context.AfterFunc(m.ctx, func() { c.Close() })()
 	id, received, err := m.readHello(c)
+	if errors.Is(err, errDoctor) {
+		defer c.Close()
+		return m.examined(c)
+	}
 	if err != nil {
 		return err
 	}
@@ -126,6 +132,9 @@ func (m *mesh) welcome(c net.Conn) error {
 	return p.adopt(c, received)
 }
 
+// errDoctor tells that who has said hello is no member, but examines one.
+var errDoctor = errors.New("a doctor")
+
 func (m *mesh) readHello(c net.Conn) (id broker.MemberID, received uint64, err error) {
 	if err := c.SetDeadline(time.Now().Add(meshHello)); err != nil {
 		return 0, 0, err
@@ -133,6 +142,9 @@ func (m *mesh) readHello(c net.Conn) (id broker.MemberID, received uint64, err e
 	var b [meshHelloSize]byte
 	if _, err := io.ReadFull(c, b[:]); err != nil {
 		return 0, 0, err
+	}
+	if string(b[:8]) == exam.Magic {
+		return 0, 0, errDoctor
 	}
 	if string(b[:8]) != meshMagic || binary.LittleEndian.Uint64(b[8:]) != m.group {
 		return 0, 0, errors.New("not of this cluster")
@@ -153,7 +165,7 @@ func (m *mesh) writeHello(c net.Conn, received uint64) error {
 func (m *mesh) members(list map[broker.MemberID]string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.closed {
+	if m.ctx.Err() != nil {
 		return
 	}
 	for id, p := range m.peers {
@@ -169,6 +181,7 @@ func (m *mesh) members(list map[broker.MemberID]string) {
 		p := m.peers[id]
 		if p == nil {
 			p = &meshPeer{m: m, id: id}
+			p.ctx, p.leave = context.WithCancel(m.ctx)
 			p.cond.L = &p.mu
 			m.peers[id] = p
 			m.wg.Add(1)
@@ -193,7 +206,7 @@ func (m *mesh) send(to broker.MemberID, data []byte) {
 
 func (m *mesh) close() {
 	m.mu.Lock()
-	m.closed = true
+	m.leave()
 	m.listen.Close()
 	for id, p := range m.peers {
 		delete(m.peers, id)
@@ -219,7 +232,7 @@ func (p *meshPeer) count() uint64 {
 
 func (p *meshPeer) drop() {
 	p.mu.Lock()
-	p.gone = true
+	p.leave()
 	if p.conn != nil {
 		p.conn.Close()
 	}
@@ -246,30 +259,39 @@ func (p *meshPeer) locate(addr string) {
 
 // dial connects, again and again while the peer is in the view.
 func (p *meshPeer) dial() {
-	wait := 10 * time.Millisecond
-	for {
+	for wait := meshPause; !p.gone(); wait = min(2*wait, meshMaxPause) {
 		p.mu.Lock()
-		gone, addr := p.gone, p.addr
+		addr := p.addr
 		p.mu.Unlock()
-		if gone {
-			return
-		}
 		if err := p.connect(addr); err == nil {
 			return
 		} else if refused(err) {
 			p.m.dead(p.id)
 		}
-		t := time.NewTimer(wait)
-		<-t.C
-		wait = min(2*wait, time.Second)
+		p.pause(wait)
+	}
+}
+
+// pause waits, or until the peer has left.
+func (p *meshPeer) pause(d time.Duration) { pause(p.ctx, d) }
+
+// pause waits, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
 	}
 }
 
 func (p *meshPeer) connect(addr string) error {
-	c, err := net.DialTimeout("tcp", addr, meshDial)
+	d := net.Dialer{Timeout: meshDial}
+	c, err := d.DialContext(p.ctx, "tcp", addr)
 	if err != nil {
 		return err
 	}
+	defer context.AfterFunc(p.ctx, func() { c.Close() })()
 	p.greeting.Lock()
 	defer p.greeting.Unlock()
 	if err := p.m.writeHello(c, p.count()); err != nil {
@@ -296,7 +318,7 @@ func refused(err error) bool {
 func (p *meshPeer) adopt(c net.Conn, received uint64) error {
 	_ = c.SetDeadline(time.Time{}) // it fails on a closed connection, which read finds out
 	p.mu.Lock()
-	if p.gone || received < p.acked || received > p.acked+uint64(len(p.queue)) {
+	if p.gone() || received < p.acked || received > p.acked+uint64(len(p.queue)) {
 		p.mu.Unlock()
 		c.Close()
 		return fmt.Errorf("mesh: member %x has left, or names %d frames that it cannot have", uint64(p.id), received)
@@ -334,12 +356,12 @@ func (p *meshPeer) send(data []byte) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.gone {
+	if p.gone() {
 		return
 	}
 	if len(p.queue) >= maxMeshQueue {
 		p.m.log.Error("a member takes nothing over the mesh; it is cut off", "member", fmt.Sprintf("%x", uint64(p.id)))
-		p.gone = true
+		p.leave()
 		if p.conn != nil {
 			p.conn.Close()
 		}
@@ -356,7 +378,7 @@ func (p *meshPeer) read(c net.Conn) {
 	err := p.frames(c)
 	c.Close()
 	p.mu.Lock()
-	current := p.conn == c && !p.gone
+	current := p.conn == c && !p.gone()
 	if p.conn == c {
 		p.conn = nil
 	}
@@ -379,21 +401,21 @@ func (p *meshPeer) read(c net.Conn) {
 // is confirmed. One look is not enough: a process that ends closes its sockets one by one,
 // and the one that listens may be the last.
 func (p *meshPeer) probe(addr string) {
-	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+	d := net.Dialer{Timeout: meshDial}
+	for wait := meshPause; ; wait = min(2*wait, meshMaxPause) {
 		p.mu.Lock()
-		over := p.gone || p.conn != nil
+		over := p.gone() || p.conn != nil
 		p.mu.Unlock()
 		if over {
 			return
 		}
-		if c, err := net.DialTimeout("tcp", addr, meshDial); err == nil {
+		if c, err := d.DialContext(p.ctx, "tcp", addr); err == nil {
 			c.Close()
 		} else if refused(err) {
 			p.m.dead(p.id)
 			return
 		}
-		t := time.NewTimer(wait)
-		<-t.C
+		p.pause(wait)
 	}
 }
 
@@ -437,10 +459,10 @@ func (p *meshPeer) write() {
 	var buf []byte
 	for {
 		p.mu.Lock()
-		for !p.gone && (p.conn == nil || p.conn == p.broken || p.sent == p.acked+uint64(len(p.queue)) && !p.ackDue) {
+		for !p.gone() && (p.conn == nil || p.conn == p.broken || p.sent == p.acked+uint64(len(p.queue)) && !p.ackDue) {
 			p.cond.Wait()
 		}
-		if p.gone {
+		if p.gone() {
 			p.mu.Unlock()
 			return
 		}

@@ -51,15 +51,23 @@ func (b *inbox) wait(t *testing.T, n uint64) {
 	}
 }
 
-func testMesh(t *testing.T, id broker.MemberID) (*mesh, *inbox, chan broker.MemberID) {
+// newTestMesh is a mesh that has not started.
+func newTestMesh(t *testing.T, id broker.MemberID) (*mesh, *inbox) {
 	t.Helper()
 	m, err := newMesh(id, 7, "127.0.0.1:0", slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	in := &inbox{grew: make(chan struct{}, 1)}
-	dead := make(chan broker.MemberID, 100)
 	m.take = in.take
+	m.dead = func(broker.MemberID) {}
+	return m, in
+}
+
+func testMesh(t *testing.T, id broker.MemberID) (*mesh, *inbox, chan broker.MemberID) {
+	t.Helper()
+	m, in := newTestMesh(t, id)
+	dead := make(chan broker.MemberID, 100)
 	m.dead = func(id broker.MemberID) {
 		select {
 		case dead <- id:
@@ -158,5 +166,45 @@ func TestMeshRefusesStrangers(t *testing.T) {
 			t.Errorf("a stranger is answered %d bytes", n)
 		}
 		c.Close()
+	}
+}
+
+// TestMeshClosesAtOnce closes a mesh that dials: one peer that takes the connection and says
+// nothing, and one between two attempts; and one that was dialled by who says nothing.
+func TestMeshClosesAtOnce(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	a, _, _ := testMesh(t, 1)
+	a.members(map[broker.MemberID]string{2: silent.Addr().String(), 3: ""})
+	taken, err := silent.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	mute, err := net.Dial("tcp", a.listen.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mute.Close()
+	a.mu.Lock()
+	between := a.peers[3]
+	a.mu.Unlock()
+	paused := make(chan struct{})
+	go func() {
+		between.pause(time.Hour)
+		close(paused)
+	}()
+	began := time.Now()
+	a.close()
+	select {
+	case <-paused:
+	case <-time.After(20 * time.Second):
+		t.Error("a pause goes on")
+	}
+	if took := time.Since(began); took > meshHello/2 {
+		t.Errorf("it took %v", took)
 	}
 }

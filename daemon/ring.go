@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -10,80 +9,62 @@ import (
 	"github.com/qpidd-cluster/qpidd-cluster/cluster"
 	"github.com/qpidd-cluster/qpidd-cluster/daemon/logging"
 	"github.com/qpidd-cluster/qpidd-cluster/ring/cpg"
-	"github.com/qpidd-cluster/qpidd-cluster/ring/link"
 	"github.com/qpidd-cluster/qpidd-cluster/ring/wire"
 )
 
-// ring joins the ring's state machine to its link.
+// provider orders messages among the members: a ring of our own (totem.go), or the corosync on
+// this host (corosync.go).
+type provider interface {
+	cluster.Group
+	// receive takes what has come and shows what that delivers.
+	receive(now time.Duration, t taker) error
+	// flush sends what was multicast.
+	flush(now time.Duration, t taker) error
+	// tick does what is due and returns when it wants to be called next, 0 for never.
+	tick(now time.Duration, t taker) (next time.Duration, err error)
+	// suspect takes evidence that a node is dead.
+	suspect(now time.Duration, node wire.NodeID)
+	// leave leaves the group; left tells when that is done.
+	leave(now time.Duration)
+	left() bool
+	close()
+}
+
+// taker is shown what a provider delivers, in its order, and up to which message all members
+// have it. The bytes of messages are valid until take returns.
+type taker interface {
+	take(now time.Duration, events []cpg.Event, safe uint64)
+}
+
+// ring joins a provider to the engine.
 type ring struct {
-	machine *cpg.Machine
-	link    link.Link
+	provider
+	engine  *engine
 	log     *slog.Logger
-	packets []wire.Packet
 	members []broker.MemberID // of the last view
-	save    func(seq uint64) error
 	safe    uint64
 	told    uint64 // what the node knows to be safe
 	news    bool   // something was delivered since the shards last ran
 }
 
-// receiveBatch is how many packets are taken from the link at a time: one aggregate of the
-// kernel's holds up to 64.
-const receiveBatch = 128
+func (r *ring) receive(now time.Duration) error { return r.provider.receive(now, r) }
 
-func newRing(m *cpg.Machine, l link.Link, log *slog.Logger, save func(uint64) error) *ring {
-	return &ring{machine: m, link: l, log: log, save: save, packets: make([]wire.Packet, receiveBatch)}
-}
-
-func memberID(m cpg.Member) broker.MemberID {
-	return broker.MemberID(m.Node)<<32 | broker.MemberID(m.PID)
-}
-
-func memberIDs(list []cpg.Member) (ids []broker.MemberID) {
-	for _, m := range list {
-		ids = append(ids, memberID(m))
-	}
-	return ids
-}
-
-// maxReceives bounds the batches taken before clients get their turn.
-const maxReceives = 16
-
-// receive takes what the link has.
-func (r *ring) receive(e *engine, now time.Duration) error {
-	for range maxReceives {
-		n := r.link.Recv(r.packets)
-		for i := range n {
-			r.machine.Step(now, r.packets[i])
-			r.packets[i].Release()
-			r.packets[i] = wire.Packet{}
-			if err := r.hand(e, now); err != nil {
-				return err
-			}
-		}
-		if n < len(r.packets) {
-			return nil
-		}
-	}
-	return nil
-}
-
-func (r *ring) tick(e *engine, now time.Duration) time.Duration {
-	next := r.machine.Tick(now)
-	if err := r.hand(e, now); err != nil {
-		e.fail(err)
+func (r *ring) tick(now time.Duration) time.Duration {
+	next, err := r.provider.tick(now, r)
+	if err != nil {
+		r.engine.fail(err)
 	}
 	return next
 }
 
 // flush sends what the last round multicast, and tells the node what is safe: after the
 // shards have run, so that what they refused is known.
-func (r *ring) flush(e *engine, now time.Duration) {
-	if err := r.hand(e, now); err != nil {
-		e.fail(err)
+func (r *ring) flush(now time.Duration) {
+	if err := r.provider.flush(now, r); err != nil {
+		r.engine.fail(err)
 	}
 	r.told = r.safe
-	e.node.Safe(r.safe)
+	r.engine.node.Safe(r.safe)
 }
 
 // pending tells whether the ring has delivered something, or made it safe, that the round
@@ -91,43 +72,33 @@ func (r *ring) flush(e *engine, now time.Duration) {
 // once.
 func (r *ring) pending() bool { return r.news || r.told != r.safe }
 
-// hand takes what the machine has to say: packets to the link first, so that the token is
-// on its way while this member works on what came with it.
-func (r *ring) hand(e *engine, now time.Duration) error {
-	ready := r.machine.Ready()
-	if ready.SaveRingSeq {
-		if err := r.save(ready.RingSeq); err != nil {
-			return fmt.Errorf("cannot save the ring's number: %w", err)
-		}
-	}
-	if len(ready.Send) > 0 {
-		r.link.Send(ready.Send)
-	}
-	r.news = r.news || len(ready.Events) > 0
-	for i := range ready.Events {
-		ev := &ready.Events[i]
+func (r *ring) take(now time.Duration, events []cpg.Event, safe uint64) {
+	r.news = r.news || len(events) > 0
+	for i := range events {
+		ev := &events[i]
 		if ev.Message {
-			e.node.Message(now, ev.Number, memberID(ev.From), ev.Parts)
+			r.engine.node.Message(now, ev.Number, cluster.MemberOf(ev.From), ev.Parts)
 			continue
 		}
-		r.view(e, now, ev.View)
+		r.view(now, ev.View)
 	}
-	r.safe = ready.Safe
-	return nil
+	r.safe = safe
 }
 
-func (r *ring) view(e *engine, now time.Duration, v *cpg.View) {
-	c := &cluster.View{RingRep: uint32(v.Ring.Rep), RingSeq: v.Ring.Seq,
-		Members: memberIDs(v.Members), Came: memberIDs(v.Transitional)}
+func (r *ring) view(now time.Duration, v *cpg.View) {
 	for _, l := range v.Left {
-		if l.Clean() {
-			c.LeftCleanly = append(c.LeftCleanly, memberID(l.Member))
-		}
 		r.log.Log(context.Background(), logging.Notice, "member left", "member", l.Member, "clean", l.Clean())
 	}
 	for _, m := range v.Joined {
 		r.log.Info("member joined", "member", m)
 	}
+	c := cluster.ViewOf(v)
 	r.members = c.Members
-	e.node.View(now, c)
+	r.engine.node.View(now, c)
+	for _, l := range v.Left {
+		// The corosync of its node has seen the process end.
+		if l.Reason == wire.ReasonProcDown {
+			r.engine.node.Dead(now, cluster.MemberOf(l.Member))
+		}
+	}
 }

@@ -17,8 +17,8 @@ type Choice struct {
 	Reason    string
 }
 
-// RingAddress chooses where the ring runs. bindnetaddr is a network address or a host
-// address, as in corosync.conf; empty means the interface of the default route, else any
+// RingAddress chooses where the ring runs. bindnetaddr is an address of the host or one of its
+// network, as in corosync.conf; empty means the interface of the default route, else any
 // that is up and does multicast, else loopback.
 func RingAddress(bindnetaddr string) (Choice, error) {
 	list, err := addresses()
@@ -83,28 +83,93 @@ func addresses() ([]address, error) {
 	return list, nil
 }
 
-// bound finds the interface that bindnetaddr means: the one with this address, else the
-// first whose network it is.
+// bound finds the interface that bindnetaddr means, as corosync does: the one with this address,
+// else the first that has it in its network, the network's own address as well as any other.
 func bound(bindnetaddr string, list []address) (Choice, error) {
 	want, err := netip.ParseAddr(bindnetaddr)
 	if err != nil {
 		return Choice{}, fmt.Errorf("bindnetaddr %q is no IP address: give the address of an interface or of its network", bindnetaddr)
 	}
-	for _, a := range list {
-		if a.prefix.Addr() == want && a.flags&net.FlagUp != 0 {
-			return a.chosen("its address is bindnetaddr"), nil
+	want = want.Unmap()
+	down := ""
+	for _, test := range []func(a *address) string{
+		func(a *address) string { return when(a.prefix.Addr() == want, "its address is bindnetaddr") },
+		func(a *address) string {
+			return when(a.prefix.Masked().Addr() == want, "its network is bindnetaddr")
+		},
+		func(a *address) string {
+			return when(a.prefix.Contains(want), "bindnetaddr is in its network, "+a.prefix.Masked().String())
+		},
+	} {
+		for i := range list {
+			a := &list[i]
+			switch reason := test(a); {
+			case reason == "":
+			case a.flags&net.FlagUp == 0:
+				down = a.name
+			case a.flags&net.FlagLoopback != 0:
+				return a.chosen(reason + "; loopback: members on this host only"), nil
+			default:
+				return a.chosen(reason), nil
+			}
 		}
 	}
-	for _, a := range list {
-		if a.prefix.Masked().Addr() == want && a.flags&net.FlagUp != 0 {
-			return a.chosen("its network is bindnetaddr"), nil
+	if down != "" {
+		return Choice{}, fmt.Errorf("bindnetaddr %s is of interface %s, which is down; bring it up (ip link set %s up), or use one of: %s", bindnetaddr, down, down, offers(want, list))
+	}
+	return Choice{}, fmt.Errorf("bindnetaddr %s is on no interface that is up; use one of: %s", bindnetaddr, offers(want, list))
+}
+
+// Offers lists the interfaces with their addresses of the family of like, for a message.
+func Offers(like netip.Addr) string {
+	list, err := addresses()
+	if err != nil {
+		return err.Error()
+	}
+	return offers(like, list)
+}
+
+func when(is bool, reason string) string {
+	if is {
+		return reason
+	}
+	return ""
+}
+
+// maxOffers bounds a message: a host of containers has hundreds of interfaces.
+const maxOffers = 16
+
+// offers lists the interfaces with what bindnetaddr would have to be for each: those of the
+// family that was wanted, if there are any.
+func offers(want netip.Addr, list []address) string {
+	var same, other []string
+	for i := range list {
+		a := &list[i]
+		ip := a.prefix.Addr()
+		if ip.IsLinkLocalUnicast() && !want.IsLinkLocalUnicast() {
+			continue // it takes more than an address to use
+		}
+		what := ""
+		switch {
+		case a.flags&net.FlagUp == 0:
+			what = "; it is down"
+		case a.flags&net.FlagLoopback != 0:
+			what = "; loopback, for members on this host only"
+		}
+		text := fmt.Sprintf("%s has %s (network %s%s)", a.name, ip, a.prefix.Masked().Addr(), what)
+		if ip.Is4() == want.Is4() {
+			same = append(same, text)
+		} else {
+			other = append(other, text)
 		}
 	}
-	var have []string
-	for _, a := range list {
-		have = append(have, fmt.Sprintf("%s has %s (network %s)", a.name, a.prefix.Addr(), a.prefix.Masked().Addr()))
+	if len(same) == 0 {
+		same = other
 	}
-	return Choice{}, fmt.Errorf("bindnetaddr %s is on no interface that is up; use one of: %s", bindnetaddr, strings.Join(have, ", "))
+	if n := len(same); n > maxOffers {
+		same = append(same[:maxOffers], fmt.Sprintf("%d more that `ip addr` shows", n-maxOffers))
+	}
+	return strings.Join(same, ", ")
 }
 
 // defaultRoute is the name of the interface of the default route, or empty.

@@ -20,5 +20,15 @@
 // once. A reader on another goroutine pins the extent for as long as it looks at the bytes.
 // The log has one owner; only Extent.Unpin may be called from elsewhere.
 //
+// Durable records are gathered in runs, which are written as they stand in memory, and on the
+// disk when Mark says so; what is alive can be told after a crash from a checkpoint and the
+// runs behind it:
+//
+//	log.Recover(owner)            // first of all
+//	log.Prepare(now)              // whenever NextPrepare is due
+//	log.Sync(milliseconds, wanted) // after a batch of entries
+//	op.Finish()                   // for each operation that the disk has done
+//	if log.CheckpointDue() { log.BeginCheckpoint(); log.CheckpointChunk(…); log.EndCheckpoint() }
+//
 // Not here: files. Package disk has the memory, and what touches the machine.
 package journal

@@ -2,7 +2,6 @@ package journal
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"sync/atomic"
@@ -47,27 +46,45 @@ type Memory interface {
 	Free(b []byte)
 }
 
-// Config sizes a log.
+// Config is what a Log is made with.
 type Config struct {
-	// LimitBytes is the most that extents may take in all; 0 is no limit. Begin fails
-	// beyond it and nothing is half written.
-	LimitBytes int64
+	Memory Memory
+	// Disk and Files are where durable entries go, and come back from. Without them nothing
+	// is written.
+	Disk  Disk
+	Files Files
+	Store UUID
+	// SegmentBytes is how long segments are; 0 is the common size.
+	SegmentBytes int64
+	// CheckpointBytes is how much is written, at least, from one checkpoint to the next; 0 is the
+	// usual.
+	CheckpointBytes int64
+	// MemoryBytes is from where extents that are on the disk leave memory; 0 is never.
+	MemoryBytes int64
 }
-
-// ErrFull is returned when the log may not grow.
-var ErrFull = errors.New("journal: memory limit reached: consume messages, or raise --memory-limit")
 
 // Extent is an aligned run of the log.
 type Extent struct {
 	id     uint32
-	bytes  []byte
+	bytes  []byte // nil while it is on the disk only
+	size   int
 	used   int
 	live   int64        // references to its records
 	weight int64        // bytes of the records they name
 	open   int          // begun and not committed
+	kept   int          // images of it
 	pins   atomic.Int64 // readers on other goroutines: the only word that is shared
 	inUse  bool
 	shared bool // of the common size, so it can be reused
+
+	class   Class
+	segment *segment // where it is on the disk, if anywhere
+	at      int64    // and at which offset of the file
+	writing int      // writes from its memory that are under way
+	loading bool
+	taken   uint64 // when, in the order of all
+	sum     uint32 // of what was spilled
+	fresh   bool   // it was read back, and may not have been looked at yet
 }
 
 // Unpin lets go of what Log.Pin held. It may be called from any goroutine.
@@ -79,14 +96,17 @@ func (e *Extent) Unpin() {
 
 // Log is the log. One goroutine owns it.
 type Log struct {
-	cfg     Config
 	mem     Memory
 	extents []*Extent // by id
 	free    []uint32  // ids without memory
 	spare   []*Extent // empty, with memory
 	zombies []*Extent // dead, but still pinned
 	current [classes]*Extent
+	taken   uint64 // extents, ever
 	stats   Stats
+	cfg     Config
+	runs    runs
+	store   store
 }
 
 // Stats are the log's figures.
@@ -94,12 +114,28 @@ type Stats struct {
 	Records, Appended int64 // ever
 	Live, LiveBytes   int64 // references now, and the bytes they name
 	MemoryBytes       int64 // extents now, spare ones included
-	UsedBytes         int64 // extents in use now
+	UsedBytes         int64 // extents in use now, in memory or not
+	TransientBytes    int64 // of those, extents that are in memory only
 	Extents           int   // in use now
+	DiskBytes         int64 // of segments, ready ones included
+	WrittenBytes      int64 // ever, to segments
 }
 
 // New returns an empty log.
-func New(cfg Config, mem Memory) *Log { return &Log{cfg: cfg, mem: mem} }
+func New(cfg Config) *Log {
+	l := &Log{mem: cfg.Memory, cfg: cfg}
+	l.runs.next = 1
+	if cfg.SegmentBytes == 0 {
+		l.cfg.SegmentBytes = SegmentBytes
+	}
+	if cfg.CheckpointBytes == 0 {
+		l.cfg.CheckpointBytes = checkpointAfter
+	}
+	return l
+}
+
+// Durable tells whether durable entries are written anywhere.
+func (l *Log) Durable() bool { return l.cfg.Disk != nil }
 
 // Stats returns the log's figures.
 func (l *Log) Stats() Stats { return l.stats }
@@ -109,6 +145,7 @@ type Space struct {
 	extent *Extent
 	offset uint32
 	length uint32
+	kind   RunKind
 }
 
 // Bytes is where the entry goes.
@@ -117,9 +154,16 @@ func (s *Space) Bytes() []byte {
 	return s.extent.bytes[from : from+s.length : from+s.length]
 }
 
-// Begin makes room for an entry of n bytes. Several may be open at once.
+// Durable tells whether the entry is on its way to the disk.
+func (s *Space) Durable() bool { return s.extent.class == Durable }
+
+// Begin makes room for an entry of n bytes. Several transient ones may be open at once; a
+// durable one is committed before the next is begun, unless it is large.
 func (l *Log) Begin(n int, c Class) (Space, error) {
-	size := (HeaderBytes + n + alignment - 1) &^ (alignment - 1)
+	size := recordBytes(n)
+	if c == Durable && l.Durable() {
+		return l.beginRun(n, size, RunEntries)
+	}
 	if size > largeBytes {
 		return l.beginLarge(n, size)
 	}
@@ -161,6 +205,9 @@ func (l *Log) Commit(s Space, v View, i Index) Ref {
 	s.extent.open--
 	l.stats.Records++
 	l.stats.Appended += int64(s.length)
+	if s.extent.class == Durable {
+		l.committed(&s, i)
+	}
 	return Ref{Extent: s.extent.id, Offset: s.offset, Length: s.length}
 }
 
@@ -170,10 +217,16 @@ func (l *Log) Abandon(s Space) {
 	l.recycle(s.extent)
 }
 
+// Large tells whether an entry of n bytes has an extent of its own: then it may be begun as
+// durable before all of it is there.
+func Large(n int) bool { return recordBytes(n) > largeBytes }
+
 // Settled tells the log that nobody will retain ref: what is dead of it can be reused.
 func (l *Log) Settled(ref Ref) { l.recycle(l.extents[ref.Extent]) }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func sum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
 
 func checksum(head, entry []byte) uint32 {
 	return crc32.Update(crc32.Checksum(head[8:HeaderBytes], castagnoli), castagnoli, entry)
@@ -184,22 +237,15 @@ func (l *Log) Sum(ref Ref) uint32 {
 	return binary.LittleEndian.Uint32(l.extents[ref.Extent].bytes[ref.Offset+4:])
 }
 
-// Verify reads ref's record as it stands and compares it with its header.
-func (l *Log) Verify(ref Ref) error {
-	h := l.extents[ref.Extent].bytes[ref.Offset:]
-	if n := binary.LittleEndian.Uint32(h); n != ref.Length {
-		return fmt.Errorf("journal: extent %d offset %d: length %d where %d was written", ref.Extent, ref.Offset, n, ref.Length)
-	}
-	if binary.LittleEndian.Uint32(h[4:]) != checksum(h[:HeaderBytes], l.Bytes(ref)) {
-		return fmt.Errorf("journal: extent %d offset %d: checksum does not match", ref.Extent, ref.Offset)
-	}
-	return nil
-}
-
-// Bytes is the entry behind ref, while it is retained or pinned.
+// Bytes is the entry behind ref, while it is retained or pinned. If it has left memory, it is
+// read back while the caller waits: see Fetch.
 func (l *Log) Bytes(ref Ref) []byte {
+	e := l.extents[ref.Extent]
+	if e.bytes == nil {
+		l.load(e)
+	}
 	from := ref.Offset + HeaderBytes
-	return l.extents[ref.Extent].bytes[from : from+ref.Length : from+ref.Length]
+	return e.bytes[from : from+ref.Length : from+ref.Length]
 }
 
 // Retain adds n references to ref.
@@ -233,7 +279,7 @@ func (l *Log) Pin(ref Ref) *Extent {
 
 // recycle reuses e if nobody needs it any more.
 func (l *Log) recycle(e *Extent) {
-	if e.live != 0 || e.open != 0 || !e.inUse {
+	if e.live != 0 || e.open != 0 || e.kept != 0 || !e.inUse {
 		return
 	}
 	if e == l.current[Transient] || e == l.current[Durable] {
@@ -241,8 +287,11 @@ func (l *Log) recycle(e *Extent) {
 	}
 	e.inUse = false
 	l.stats.Extents--
-	l.stats.UsedBytes -= int64(len(e.bytes))
-	if e.pins.Load() != 0 {
+	l.stats.UsedBytes -= int64(e.size)
+	if e.class == Transient && e.bytes != nil {
+		l.stats.TransientBytes -= int64(e.size)
+	}
+	if e.pins.Load() != 0 || e.writing != 0 || e.loading || l.unwritten(e) {
 		l.zombies = append(l.zombies, e)
 		return
 	}
@@ -250,21 +299,35 @@ func (l *Log) recycle(e *Extent) {
 }
 
 func (l *Log) retire(e *Extent) {
-	if e.shared && len(l.spare) < spareExtents {
+	if e.segment != nil {
+		l.vacate(e)
+	}
+	if e.bytes != nil && e.shared && len(l.spare) < spareExtents {
 		l.spare = append(l.spare, e)
 		return
 	}
-	l.stats.MemoryBytes -= int64(len(e.bytes))
-	l.mem.Free(e.bytes)
+	if e.bytes != nil {
+		l.unload(e)
+	}
 	l.extents[e.id] = nil
 	l.free = append(l.free, e.id)
 }
 
-// reap retires dead extents whose readers have gone.
+// unload gives e's memory back.
+func (l *Log) unload(e *Extent) {
+	l.stats.MemoryBytes -= int64(e.size)
+	if e.inUse && e.class == Transient {
+		l.stats.TransientBytes -= int64(e.size)
+	}
+	l.mem.Free(e.bytes)
+	e.bytes = nil
+}
+
+// reap retires dead extents that nobody reads or writes any more.
 func (l *Log) reap() {
 	kept := l.zombies[:0]
 	for _, e := range l.zombies {
-		if e.pins.Load() != 0 {
+		if e.pins.Load() != 0 || e.writing != 0 || e.loading || l.unwritten(e) {
 			kept = append(kept, e)
 			continue
 		}
@@ -275,27 +338,25 @@ func (l *Log) reap() {
 
 // take returns an empty extent of at least n bytes.
 func (l *Log) take(n int) (*Extent, error) {
+	l.taken++
 	if len(l.zombies) > 0 {
 		l.reap()
 	}
 	if n == ExtentBytes && len(l.spare) > 0 {
 		e := l.spare[len(l.spare)-1]
 		l.spare = l.spare[:len(l.spare)-1]
-		e.used, e.weight, e.inUse = 0, 0, true
+		e.used, e.weight, e.inUse, e.class, e.taken = 0, 0, true, Transient, l.taken
 		l.stats.Extents++
 		l.stats.UsedBytes += ExtentBytes
+		l.stats.TransientBytes += ExtentBytes
 		return e, nil
 	}
-	const page = 4096
-	n = (n + page - 1) &^ (page - 1)
-	if l.cfg.LimitBytes > 0 && l.stats.MemoryBytes+int64(n) > l.cfg.LimitBytes {
-		return nil, ErrFull
-	}
+	n = blocks(n)
 	b, err := l.mem.Alloc(n)
 	if err != nil {
 		return nil, fmt.Errorf("journal: no memory for an extent of %d bytes: %w", n, err)
 	}
-	e := &Extent{bytes: b, inUse: true, shared: n == ExtentBytes}
+	e := &Extent{bytes: b, size: n, inUse: true, shared: n == ExtentBytes, taken: l.taken}
 	if k := len(l.free); k > 0 {
 		e.id = l.free[k-1]
 		l.free = l.free[:k-1]
@@ -306,6 +367,7 @@ func (l *Log) take(n int) (*Extent, error) {
 	}
 	l.stats.MemoryBytes += int64(n)
 	l.stats.UsedBytes += int64(n)
+	l.stats.TransientBytes += int64(n)
 	l.stats.Extents++
 	return e, nil
 }
@@ -328,15 +390,39 @@ func (l *Log) Sparse(ref Ref) bool {
 }
 
 // Carry copies ref's record forward. The owner retains the copy and drops what it replaces.
-func (l *Log) Carry(ref Ref, c Class) (Ref, error) {
-	s, err := l.Begin(int(ref.Length), c)
+func (l *Log) Carry(ref Ref) (Ref, error) {
+	e := l.extents[ref.Extent]
+	entry := l.Bytes(ref)
+	if e.class == Durable {
+		return l.Copy(recordOf(e.bytes[ref.Offset:], entry))
+	}
+	s, err := l.Begin(int(ref.Length), Transient)
 	if err != nil {
 		return Ref{}, err
 	}
-	old := l.extents[ref.Extent].bytes[ref.Offset : ref.Offset+HeaderBytes]
-	copy(s.Bytes(), l.Bytes(ref))
-	view, index := binary.LittleEndian.Uint64(old[8:]), binary.LittleEndian.Uint64(old[16:])
-	return l.Commit(s, View(view), Index(index)), nil
+	r := recordOf(e.bytes[ref.Offset:], entry)
+	copy(s.Bytes(), entry)
+	return l.Commit(s, r.View, r.Index), nil
+}
+
+// Copy appends a durable record that has its place in the order already.
+func (l *Log) Copy(r Record) (Ref, error) {
+	s, err := l.beginRun(len(r.Entry), recordBytes(len(r.Entry)), RunCarried)
+	if err != nil {
+		return Ref{}, err
+	}
+	copy(s.Bytes(), r.Entry)
+	return l.Commit(s, r.View, r.Index), nil
+}
+
+// Record is the record behind ref.
+func (l *Log) Record(ref Ref) Record {
+	entry := l.Bytes(ref)
+	return recordOf(l.extents[ref.Extent].bytes[ref.Offset:], entry)
+}
+
+func recordOf(head, entry []byte) Record {
+	return Record{View: View(binary.LittleEndian.Uint64(head[8:])), Index: Index(binary.LittleEndian.Uint64(head[16:])), Entry: entry}
 }
 
 // Heap is a Memory of Go's own, for tests and simulations.
@@ -348,25 +434,40 @@ func (Heap) Alloc(n int) ([]byte, error) { return make([]byte, n), nil }
 // Free leaves b to the collector.
 func (Heap) Free([]byte) {}
 
-// Image is what an extent holds at one moment: its bytes never change again.
+// Image is what an extent holds at one moment: its bytes never change again. They may leave memory,
+// and are read back.
 type Image struct {
 	ID     uint32
-	Bytes  []byte
-	Extent *Extent // to be unpinned when the bytes have been read
+	Size   int
+	extent *Extent
 }
 
-// Export lists the extents with anything referred to, each pinned. What is appended later
+// Export lists the extents with anything referred to, each kept until Unkeep. What is appended later
 // is not part of it.
-func (l *Log) Export() []Image {
-	var images []Image
+func (l *Log) Export() (images []Image) {
 	for _, e := range l.extents {
-		if e == nil || !e.inUse || e.live == 0 {
-			continue
+		if e != nil && e.inUse && e.live != 0 {
+			e.kept++
+			images = append(images, Image{e.id, e.used, e})
 		}
-		e.pins.Add(1)
-		images = append(images, Image{ID: e.id, Bytes: e.bytes[:e.used], Extent: e})
 	}
 	return images
+}
+
+// Unkeep ends the use of an image.
+func (l *Log) Unkeep(i Image) {
+	i.extent.kept--
+	l.recycle(i.extent)
+}
+
+// Image is the bytes of an image; nil if they have left memory: then they are asked for, and Arrived
+// will tell.
+func (l *Log) Image(i Image) []byte {
+	if i.extent.bytes == nil {
+		l.Fetch(Ref{Extent: i.ID})
+		return nil
+	}
+	return i.extent.bytes[:i.Size]
 }
 
 // Import makes room for another log's extent of n bytes: fill the bytes, then call Imported.
@@ -390,11 +491,11 @@ func (l *Log) Imported(id uint32) {
 // Close gives all memory back. No reader may be left.
 func (l *Log) Close() {
 	for _, e := range l.extents {
-		if e != nil {
+		if e != nil && e.bytes != nil {
 			l.mem.Free(e.bytes)
 		}
 	}
-	*l = Log{cfg: l.cfg, mem: l.mem}
+	*l = Log{mem: l.mem, cfg: l.cfg}
 }
 
 // Holds tells whether ref lies within what is used of an extent.

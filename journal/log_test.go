@@ -2,7 +2,6 @@ package journal
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -27,7 +26,7 @@ func put(t testing.TB, l *Log, i Index, entry []byte, c Class) Ref {
 func TestRecordsStayWhileRetained(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	mem := &counted{}
-	l := New(Config{}, mem)
+	l := New(Config{Memory: mem})
 	type kept struct {
 		ref   Ref
 		entry []byte
@@ -81,7 +80,7 @@ func TestRecordsStayWhileRetained(t *testing.T) {
 
 // TestConsumersThatKeepUp sees that a queue that is emptied as it fills uses a few extents.
 func TestConsumersThatKeepUp(t *testing.T) {
-	l := New(Config{}, Heap{})
+	l := New(Config{Memory: Heap{}})
 	var window []Ref
 	for i := range 100000 {
 		ref := put(t, l, Index(i), make([]byte, 1000), Transient)
@@ -98,7 +97,7 @@ func TestConsumersThatKeepUp(t *testing.T) {
 
 // TestCarryForward keeps one record in a hundred and sees that the log stays in proportion.
 func TestCarryForward(t *testing.T) {
-	l := New(Config{}, Heap{})
+	l := New(Config{Memory: Heap{}})
 	type kept struct {
 		ref   Ref
 		entry []byte
@@ -122,7 +121,7 @@ func TestCarryForward(t *testing.T) {
 			if !l.Sparse(v.ref) {
 				continue
 			}
-			ref, err := l.Carry(v.ref, Transient)
+			ref, err := l.Carry(v.ref)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -145,7 +144,7 @@ func TestCarryForward(t *testing.T) {
 }
 
 func TestPinnedBytesOutliveTheirRecord(t *testing.T) {
-	l := New(Config{}, Heap{})
+	l := New(Config{Memory: Heap{}})
 	entry := bytes.Repeat([]byte("x"), 2*ExtentBytes)
 	ref := put(t, l, 1, entry, Transient)
 	l.Retain(ref, 1)
@@ -166,27 +165,8 @@ func TestPinnedBytesOutliveTheirRecord(t *testing.T) {
 	}
 }
 
-func TestMemoryLimit(t *testing.T) {
-	l := New(Config{LimitBytes: 3 * ExtentBytes}, Heap{})
-	var n int
-	for {
-		s, err := l.Begin(100000, Transient)
-		if err != nil {
-			if !errors.Is(err, ErrFull) {
-				t.Fatal(err)
-			}
-			break
-		}
-		l.Retain(l.Commit(s, 1, Index(n)), 1)
-		n++
-	}
-	if n < 20 || n > 31 {
-		t.Fatalf("%d records of 100 kB fit into 3 MiB", n)
-	}
-}
-
 func TestVerifyFindsWhatHasChanged(t *testing.T) {
-	l := New(Config{}, Heap{})
+	l := New(Config{Memory: Heap{}})
 	ref := put(t, l, 7, []byte("what was written"), Durable)
 	l.Retain(ref, 1)
 	if err := l.Verify(ref); err != nil {
@@ -199,7 +179,7 @@ func TestVerifyFindsWhatHasChanged(t *testing.T) {
 }
 
 func TestImageIsEqualElsewhere(t *testing.T) {
-	a, b := New(Config{}, Heap{}), New(Config{}, Heap{})
+	a, b := New(Config{Memory: Heap{}}), New(Config{Memory: Heap{}})
 	var refs []Ref
 	for i := range 5000 {
 		ref := put(t, a, Index(i), []byte(fmt.Sprintf("entry %d of some length", i)), Transient)
@@ -208,13 +188,13 @@ func TestImageIsEqualElsewhere(t *testing.T) {
 	}
 	place := map[uint32]uint32{}
 	for _, im := range a.Export() {
-		id, bytes, err := b.Import(len(im.Bytes))
+		id, bytes, err := b.Import(im.Size)
 		if err != nil {
 			t.Fatal(err)
 		}
-		copy(bytes, im.Bytes)
+		copy(bytes, a.Image(im))
 		place[im.ID] = id
-		im.Extent.Unpin()
+		a.Unkeep(im)
 	}
 	for i, r := range refs {
 		r.Extent = place[r.Extent]
@@ -235,7 +215,7 @@ func TestImageIsEqualElsewhere(t *testing.T) {
 }
 
 func TestAppendDoesNotAllocate(t *testing.T) {
-	l := New(Config{}, Heap{})
+	l := New(Config{Memory: Heap{}})
 	entry := make([]byte, 1024)
 	var last Ref
 	i := Index(0)
@@ -257,7 +237,7 @@ func TestAppendDoesNotAllocate(t *testing.T) {
 }
 
 func BenchmarkAppend(b *testing.B) {
-	l := New(Config{}, Heap{})
+	l := New(Config{Memory: Heap{}})
 	entry := make([]byte, 1024)
 	b.SetBytes(1024)
 	b.ReportAllocs()
@@ -269,5 +249,78 @@ func BenchmarkAppend(b *testing.B) {
 			l.Drop(last)
 		}
 		last = ref
+	}
+}
+
+// instant is a disk that has done everything when it is asked again.
+type instant struct{ ops []*Op }
+
+func (d *instant) Start(op *Op) { d.ops = append(d.ops, op) }
+
+func (d *instant) finish() {
+	for i := 0; i < len(d.ops); i++ {
+		d.ops[i].Finish()
+	}
+	d.ops = d.ops[:0]
+}
+
+// TestDurableAppendDoesNotAllocate appends, writes and flushes, ten records to a flush. What files
+// and checkpoints cost is not of each message.
+func TestDurableAppendDoesNotAllocate(t *testing.T) {
+	d := &instant{}
+	l := New(Config{Memory: Heap{}, Disk: d, SegmentBytes: 1 << 30})
+	l.Prepare(1)
+	d.finish()
+	entry := make([]byte, 1024)
+	var window []Ref
+	i := Index(0)
+	step := func() {
+		for range 10 {
+			i++
+			ref := put(t, l, i, entry, Durable)
+			l.Retain(ref, 1)
+			window = append(window, ref)
+			if len(window) > 5000 { // so that memory is used again
+				l.Drop(window[0])
+				window = append(window[:0], window[1:]...)
+			}
+		}
+		l.Sync(1, true)
+		d.finish()
+	}
+	for range 2000 {
+		step()
+	}
+	if n := testing.AllocsPerRun(1000, step); n > 0.1 {
+		t.Fatalf("%v allocations for ten records and a flush", n)
+	}
+	if l.Mark() != i {
+		t.Fatalf("%d of %d are on the disk", l.Mark(), i)
+	}
+}
+
+// TestTransientBytes: what is counted as in memory only goes back to nothing, whatever was done.
+func TestTransientBytes(t *testing.T) {
+	d := &instant{}
+	l := New(Config{Memory: Heap{}, Disk: d, SegmentBytes: 1 << 30})
+	l.Prepare(1)
+	d.finish()
+	var refs []Ref
+	for i := range 3000 {
+		ref := put(t, l, Index(i+1), make([]byte, 3000+i%2*200000), Class(i%3%2))
+		l.Retain(ref, 1)
+		refs = append(refs, ref)
+		l.Sync(1, true)
+		d.finish()
+	}
+	if s := l.Stats(); s.TransientBytes == 0 || s.TransientBytes >= s.UsedBytes {
+		t.Fatalf("%d of %d bytes are in memory only", s.TransientBytes, s.UsedBytes)
+	}
+	for _, ref := range refs {
+		l.Drop(ref)
+	}
+	d.finish()
+	if s := l.Stats(); s.TransientBytes > ExtentBytes {
+		t.Fatalf("%d bytes are left that are in memory only", s.TransientBytes)
 	}
 }

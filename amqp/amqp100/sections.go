@@ -69,6 +69,20 @@ func (s *Sections) Scan(message []byte) error {
 	return nil
 }
 
+// Check walks the sections in front of the body to their depths: others will read them than
+// who receives the message.
+func (s *Sections) Check() error {
+	for _, v := range [...]Raw{s.Header, s.DeliveryAnnotations, s.MessageAnnotations, s.Properties, s.ApplicationProperties} {
+		if v == nil {
+			continue
+		}
+		if err := Check(v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // fits tells whether the value is of the type that the section has.
 func fits(code Code, value Raw) bool {
 	switch code {

@@ -10,18 +10,12 @@ func (p *conn100) answer(now time.Duration, list []broker.Answer) {
 	p.now = now
 	for i := range list {
 		if p.state != stateRunning {
-			unpin(&list[i])
+			list[i].Unpin()
 			continue
 		}
 		p.answerOne(&list[i])
 	}
 	p.flush()
-}
-
-func unpin(a *broker.Answer) {
-	if a.Pin != nil {
-		a.Pin.Unpin()
-	}
 }
 
 func (p *conn100) answerOne(a *broker.Answer) {
@@ -41,7 +35,7 @@ func (p *conn100) answerOne(a *broker.Answer) {
 			l.cancelled()
 		}
 	default:
-		unpin(a)
+		a.Unpin()
 	}
 }
 
@@ -76,7 +70,7 @@ func (p *conn100) result(a *broker.Answer) {
 			l.wired(step, a.Result)
 		}
 	}
-	unpin(a)
+	a.Unpin()
 }
 
 // flush sends the dispositions that answers have added up to.

@@ -183,7 +183,7 @@ func (k *conn091) cancelled(id broker.ConsumerID) {
 func (k *conn091) deliver(now time.Duration, a *broker.Answer) {
 	c := k.consumers[a.Consumer]
 	if c == nil || k.state != running091 {
-		release091(a)
+		a.Unpin()
 		return
 	}
 	ch := c.ch
@@ -196,7 +196,7 @@ func (k *conn091) deliver(now time.Duration, a *broker.Answer) {
 		if c.get {
 			ch.getDone(c)
 		}
-		release091(a)
+		a.Unpin()
 	case !c.noAck && !c.get && ch.global != 0 && ch.unackedAll >= ch.global:
 		ch.held = append(ch.held, *a)
 	default:
@@ -208,7 +208,7 @@ func (k *conn091) deliver(now time.Duration, a *broker.Answer) {
 func (ch *channel091) write(now time.Duration, c *consumer091, a *broker.Answer) {
 	k := ch.k
 	if err := broker.ParsePublish(a.Record, &k.pub); err != nil {
-		release091(a)
+		a.Unpin()
 		k.fail(now, amqp091.Errorf(amqp091.InternalError, "message %d: %v", a.Index, err))
 		return
 	}
@@ -331,7 +331,7 @@ func (ch *channel091) releaseHeld(c *consumer091) {
 			continue
 		}
 		ch.k.c.req.Settle(a.Consumer, a.Queue, a.Index, broker.Released)
-		release091(&a)
+		a.Unpin()
 	}
 	clear(ch.held[len(kept):])
 	ch.held = kept

@@ -23,7 +23,7 @@ func condition100(c broker.Code) string {
 		return amqp100.ErrResourceLocked
 	case broker.PreconditionFailed:
 		return amqp100.ErrPreconditionFailed
-	case broker.Refused:
+	case broker.Refused, broker.NoMemory:
 		return amqp100.ErrResourceLimitExceeded
 	case broker.NotAllowed:
 		return amqp100.ErrNotAllowed

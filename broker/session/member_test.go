@@ -240,8 +240,8 @@ func (m *testMember) Deliveries(list []broker.Delivery) {
 	for i := range list {
 		if c := m.conns[list[i].Conn]; c != nil {
 			c.answers = append(c.answers, list[i].Answer)
-		} else if list[i].Answer.Pin != nil {
-			list[i].Answer.Pin.Unpin()
+		} else {
+			list[i].Answer.Unpin()
 		}
 	}
 }
@@ -312,3 +312,6 @@ func eventually(t *testing.T, what string, is func() bool) {
 		<-timer.C
 	}
 }
+
+func (l *testLog) Resident(broker.Ref) bool { return true }
+func (l *testLog) Fetch(broker.Ref)         { panic("all records are in memory") }

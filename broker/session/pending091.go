@@ -124,9 +124,7 @@ func (k *conn091) result(now time.Duration, a *broker.Answer) {
 	default:
 		n.call.result = *a.Result
 	}
-	if a.Pin != nil {
-		a.Pin.Unpin()
-	}
+	a.Unpin()
 }
 
 func (k *conn091) completed(now time.Duration, number uint64) {

@@ -212,7 +212,7 @@ func (ch *channel091) publishDone(n *numbered) *amqp091.Error {
 		return nil
 	}
 	switch code := n.call.result.Code; {
-	case n.confirm && (code == broker.Refused || code == broker.Unavailable):
+	case n.confirm && (code == broker.Refused || code == broker.Unavailable || code == broker.NoMemory):
 		ch.flushConfirms()
 		ch.confirmed++
 		ch.confirmSent = ch.confirmed
@@ -240,7 +240,7 @@ func (ch *channel091) flushConfirms() {
 func (ch *channel091) returned(a *broker.Answer) {
 	k := ch.k
 	if ch.state != channelOpen || k.state != running091 || broker.ParsePublish(a.Record, &k.pub) != nil {
-		release091(a)
+		a.Unpin()
 		return
 	}
 	m := amqp091.BasicReturn{
@@ -251,10 +251,4 @@ func (ch *channel091) returned(a *broker.Answer) {
 	}
 	k.c.out.SetBuffer(m.Append(k.c.out.Buffer(), ch.number))
 	k.writeContent(ch.number, a.Pin)
-}
-
-func release091(a *broker.Answer) {
-	if a.Pin != nil {
-		a.Pin.Unpin()
-	}
 }

@@ -234,7 +234,7 @@ func (p *conn100) deliver(a *broker.Answer) {
 		if l == nil || !l.out.settled && !l.out.browse {
 			p.c.req.Settle(a.Consumer, a.Queue, a.Index, broker.Released)
 		}
-		unpin(a)
+		a.Unpin()
 		return
 	}
 	d := delivery100{

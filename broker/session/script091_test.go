@@ -274,7 +274,7 @@ func (p pin091) Unpin() { p.s.pins-- }
 var codes091 = map[string]broker.Code{
 	"OK": broker.OK, "NotFound": broker.NotFound, "AccessRefused": broker.AccessRefused,
 	"ResourceLocked": broker.ResourceLocked, "PreconditionFailed": broker.PreconditionFailed,
-	"NoRoute": broker.NoRoute, "Refused": broker.Refused, "NotAllowed": broker.NotAllowed,
+	"NoRoute": broker.NoRoute, "Refused": broker.Refused, "NoMemory": broker.NoMemory, "NotAllowed": broker.NotAllowed,
 	"Unavailable": broker.Unavailable,
 }
 

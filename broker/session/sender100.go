@@ -136,6 +136,9 @@ func (l *link100) post(message []byte) {
 func (p *conn100) parseMessage(message []byte) *failure100 {
 	err := p.sections.Scan(message)
 	if err == nil {
+		err = p.sections.Check()
+	}
+	if err == nil {
 		err = p.sections.DecodeHeader(&p.header)
 	}
 	if err != nil {

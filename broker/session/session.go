@@ -107,11 +107,7 @@ func (c *Conn) Answer(now time.Duration, list []broker.Answer) {
 		c.proto.answer(now, list)
 		return
 	}
-	for i := range list {
-		if list[i].Pin != nil {
-			list[i].Pin.Unpin()
-		}
-	}
+	broker.Unpin(list)
 }
 
 // Tick does what is due and returns when it wants to be called next; 0 is never.

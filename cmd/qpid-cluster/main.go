@@ -1,9 +1,10 @@
-// Command qpid-cluster shows a cluster and looks after its users.
+// Command qpid-cluster shows a cluster and looks after its users and its stores.
 package main
 
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -11,6 +12,20 @@ import (
 )
 
 func main() {
+	name, cmd := "qpid-cluster", newCommand()
+	if filepath.Base(os.Args[0]) == storeName {
+		name, cmd = storeName, newStoreCommand()
+		cmd.Use = storeName + " DATADIR"
+		cmd.SilenceUsage, cmd.SilenceErrors = true, true
+	}
+	if err := cmd.Execute(); err != nil {
+		fmt.Fprintln(os.Stderr, name+": "+err.Error())
+		os.Exit(1)
+	}
+}
+
+// newCommand returns qpid-cluster with all its commands.
+func newCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "qpid-cluster [host:port]",
 		Short: "Shows a cluster: its name, status, size and members",
@@ -30,9 +45,7 @@ A broker that authenticates its clients wants a user: qpid-cluster user:password
 		}
 		return show(cmd.OutOrStdout(), at, *asJSON, *timeout)
 	}
-	root.AddCommand(newUserCommand())
-	if err := root.Execute(); err != nil {
-		fmt.Fprintln(os.Stderr, "qpid-cluster: "+err.Error())
-		os.Exit(1)
-	}
+	root.AddCommand(newUserCommand(), newRingCommand(), newStoreCommand(), newJournalCommand())
+	root.AddCommand(newDoctorCommand(), newSetupCommand())
+	return root
 }

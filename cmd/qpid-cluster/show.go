@@ -21,6 +21,23 @@ type status struct {
 	Status  string   `json:"status"`
 	Size    int      `json:"size"`
 	Members []member `json:"members"`
+	// Of the ring, as the broker that was asked has it.
+	Datapath string   `json:"ring_datapath,omitempty"`
+	Guard    string   `json:"ring_guard,omitempty"`
+	Token    string   `json:"ring_token,omitempty"`
+	Times    []timing `json:"ring_times,omitempty"`
+	// Of its clients.
+	Limit     string `json:"connection_limit,omitempty"`
+	Acceptors string `json:"acceptors,omitempty"`
+}
+
+// timing is one of the times of a ring's token, in nanoseconds.
+type timing struct {
+	What string        `json:"what"`
+	N    uint64        `json:"count"`
+	P50  time.Duration `json:"p50_ns"`
+	P99  time.Duration `json:"p99_ns"`
+	Max  time.Duration `json:"max_ns"`
 }
 
 type member struct {
@@ -36,9 +53,7 @@ func show(w io.Writer, at string, asJSON bool, timeout time.Duration) error {
 		return err
 	}
 	if asJSON {
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		return e.Encode(s)
+		return printJSON(w, s)
 	}
 	fmt.Fprintf(w, "  Cluster Name: %s\n    Cluster ID: %s\nCluster Status: %s\n  Cluster Size: %d\n", s.Name, s.ID, s.Status, s.Size)
 	for i, m := range s.Members {
@@ -91,6 +106,13 @@ func parse(host string, properties map[string]any) (*status, error) {
 	s := &status{Name: text("qpid.cluster-name"), ID: text("qpid.cluster-id"), Status: text("qpid.cluster-status")}
 	if s.Name == "" {
 		return nil, fmt.Errorf("the broker at %s is in no cluster", host)
+	}
+	s.Datapath, s.Guard = text("qpid.ring-datapath"), text("qpid.ring-guard")
+	s.Token, s.Limit, s.Acceptors = text("qpid.ring-token"), text("qpid.connection-limit"), text("qpid.acceptors")
+	if times := text("qpid.ring-times"); times != "" {
+		if err := json.Unmarshal([]byte(times), &s.Times); err != nil {
+			return nil, fmt.Errorf("the broker at %s tells of its ring's times what cannot be read: %w", host, err)
+		}
 	}
 	for {
 		line := strings.SplitN(text(fmt.Sprintf("qpid.cluster-member-%d", len(s.Members))), "|", 3)

@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -10,10 +11,9 @@ import (
 	"runtime/pprof"
 	"syscall"
 
-	"github.com/coreos/go-systemd/v22/daemon"
-
 	qpidd "github.com/qpidd-cluster/qpidd-cluster/daemon"
 	"github.com/qpidd-cluster/qpidd-cluster/daemon/config"
+	"github.com/qpidd-cluster/qpidd-cluster/daemon/doctor"
 	"github.com/qpidd-cluster/qpidd-cluster/daemon/logging"
 )
 
@@ -22,7 +22,7 @@ func main() {
 		if !qpidd.IsDaemon() { // a daemon's parent says it
 			fmt.Fprintln(os.Stderr, "qpidd: "+err.Error())
 		}
-		os.Exit(1)
+		os.Exit(qpidd.ExitStatus(err))
 	}
 }
 
@@ -33,7 +33,7 @@ func run() error {
 		return nil
 	}
 	if err != nil {
-		return err
+		return qpidd.Explain(err)
 	}
 	switch {
 	case o.Version:
@@ -47,7 +47,7 @@ func run() error {
 		return qpidd.Daemonize(o)
 	}
 	if err := serve(o); err != nil {
-		return qpidd.ReportFailure(err)
+		return qpidd.ReportFailure(qpidd.Explain(err))
 	}
 	return nil
 }
@@ -56,7 +56,9 @@ func run() error {
 func serve(o *config.Options) error {
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
-	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, syscall.SIGHUP)
+	signal.Ignore(syscall.SIGPIPE)
 	log, err := logging.Open(o.Log)
 	if err != nil {
 		return err
@@ -80,13 +82,15 @@ func serve(o *config.Options) error {
 		}
 		return err
 	}
-	select {
-	case <-b.Member():
-	case err := <-b.Failed():
+	b.ExaminedBy(func() (json.RawMessage, error) { return doctor.Own(o.ConfigFile, os.Args[1:]) })
+	service := qpidd.Serve(b)
+	again := func() {
+		service.Reload(func() {
+			b.Reload(func() (*config.Options, error) { return config.Load(os.Args[1:], os.Environ()) }, log)
+		})
+	}
+	if in, err := become(b, stop, reload, again); !in {
 		return err
-	case <-stop:
-		b.Stop()
-		return nil
 	}
 	pid, err := qpidd.WritePid(o, b.Port())
 	if err != nil {
@@ -95,17 +99,39 @@ func serve(o *config.Options) error {
 	}
 	defer pid.Remove()
 	if err := qpidd.ReportReady(o, b.Port()); err != nil {
+		b.Stop() // whoever started it is gone
 		return err
 	}
-	// Without a service manager there is nobody to notify, which is no error.
-	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
-	select {
-	case err = <-b.Failed():
-		log.For("Broker").Log(context.Background(), logging.Critical, "unexpected end: "+err.Error())
-	case s := <-stop:
-		log.For("Broker").Log(context.Background(), logging.Notice, "shutting down on "+s.String())
+	for {
+		select {
+		case <-reload:
+			again()
+			continue
+		case err = <-b.Failed():
+			log.For("Broker").Log(context.Background(), logging.Critical, "unexpected end: "+err.Error())
+		case s := <-stop:
+			log.For("Broker").Log(context.Background(), logging.Notice, "shutting down on "+s.String())
+		}
+		service.Stopping()
+		b.Stop()
+		return err
 	}
-	_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
-	b.Stop()
-	return err
+}
+
+// become waits until a broker is a member, or is to be none.
+func become(b *qpidd.Broker, stop, reload <-chan os.Signal, again func()) (member bool, err error) {
+	for {
+		select {
+		case <-b.Member():
+			return true, nil
+		case <-reload:
+			again()
+		case err := <-b.Failed():
+			b.Stop() // what was set up is taken back
+			return false, err
+		case <-stop:
+			b.Stop()
+			return false, nil
+		}
+	}
 }

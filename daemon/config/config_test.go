@@ -41,6 +41,23 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
+// TestGiven: an option counts as given wherever it was, and also with an empty value, or with
+// its default's.
+func TestGiven(t *testing.T) {
+	o, err := Load([]string{"--config", file(t, "mcastport=5405\n"), "--token=1s"}, []string{"QPID_RING_CONFIG="})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{"mcastport": true, "token": true, "ring-config": true, "bindnetaddr": false} {
+		if o.Given(name) != want {
+			t.Errorf("%s: given is %v", name, !want)
+		}
+	}
+	if o.RingConfig != "" {
+		t.Errorf("ring-config is %q", o.RingConfig)
+	}
+}
+
 func TestMistakesAreNamed(t *testing.T) {
 	long := strings.Repeat("x", 128)
 	dir := t.TempDir()
@@ -59,8 +76,27 @@ func TestMistakesAreNamed(t *testing.T) {
 		{[]string{"--config", dir}, "cannot read configuration file"},
 		{[]string{"--config", file(t, "port=1\nprot=2\n")}, ":2: unknown option \"prot\""},
 		{[]string{"--config", file(t, "port=many\n")}, ":1: "},
+		{[]string{"--sync=most"}, "none of majority, all, local and none"},
+		{[]string{"--truncate=perhaps"}, "neither yes nor no"},
+		{[]string{"--truncate", "--no-data-dir"}, "nothing to discard"},
 		{[]string{"--memory-limit=lots"}, "is no size"},
 		{[]string{"--mcastport=80"}, "1024 to 65535"},
+		{[]string{"--mesh-port=-1"}, "0 to 65535"},
+		{[]string{"--firewall=on"}, "none of auto, required, check, off"},
+		{[]string{"--mcastaddr=10.0.0.1"}, "239.0.0.0 to 239.255.255.255"},
+		{[]string{"--metrics-listen=here:9419"}, "[ADDRESS:]PORT"},
+		{[]string{"--metrics-listen=127.0.0.1:"}, "[ADDRESS:]PORT"},
+		{[]string{"--metrics-listen=::1"}, "[ADDRESS:]PORT"},
+		{[]string{"--metrics-listen=70000"}, "[ADDRESS:]PORT"},
+		{[]string{"--mcastaddr=group"}, "239.0.0.0 to 239.255.255.255"},
+		{[]string{"--config", file(t, "\nport=70000\n")}, ":2: --port 70000"},
+		{[]string{"-p1", "--config", file(t, "auth=no\nport=many\n")}, ":2: "},
+		{[]string{"-p1", "--config", file(t, "auth=no\nport=70000\n")}, ":2: --port 70000"},
+		{[]string{"--auth=no", "--config", file(t, "auth=perhaps\n")}, ":1: "},
+		{[]string{"--ring-provider=openais"}, "neither totem nor corosync"},
+		{[]string{"--ring-provider=corosync", "--cluster-name=c", "--bindnetaddr=127.0.0.1"}, "--bindnetaddr is of no use"},
+		{[]string{"--ring-provider=corosync", "--cluster-name=c", "--config", file(t, "token=1s\n")}, "--token is of no use"},
+		{[]string{"--ring-provider=corosync", "--cluster-name=c", "--ring-config=x"}, "--ring-config is of no use"},
 	} {
 		args := c.args
 		if !strings.Contains(strings.Join(args, " "), "--config") {
@@ -75,8 +111,29 @@ func TestMistakesAreNamed(t *testing.T) {
 	if _, err := Load(nil, []string{"QPID_AUTH=perhaps"}); err == nil || !strings.Contains(err.Error(), "QPID_AUTH") {
 		t.Errorf("environment: %v", err)
 	}
+	if _, err := Load([]string{"-p1"}, []string{"QPID_PORT=70000"}); err == nil || !strings.Contains(err.Error(), "QPID_PORT: --port 70000") {
+		t.Errorf("environment: %v", err)
+	}
 	if _, err := Load([]string{"--help"}, nil); err != ErrHelp || !strings.Contains(Usage(), "--cluster-name NAME") {
 		t.Errorf("help: %v", err)
+	}
+}
+
+// TestStoreDir: durable messages are in the data directory if nothing else is said.
+func TestStoreDir(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--data-dir=d"}, "d"},
+		{[]string{"--data-dir=d", "--store-dir=s", "--truncate=yes"}, "s"},
+		{[]string{"--no-data-dir"}, ""},
+		{[]string{"--no-data-dir", "--store-dir=s", "--sync=all"}, "s"},
+	} {
+		o, err := Load(append(c.args, "--config", file(t, "")), nil)
+		if err != nil || o.StoreDir != c.want {
+			t.Errorf("%v: %q, %v", c.args, o.StoreDir, err)
+		}
 	}
 }
 

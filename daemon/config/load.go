@@ -2,22 +2,49 @@ package config
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"github.com/qpidd-cluster/qpidd-cluster/ring/wire"
 )
 
 // ErrHelp says that help was asked for: print Usage.
 var ErrHelp = pflag.ErrHelp
 
-// Load reads the command line, then the environment, then the file.
+// Mistake is an error of whoever wrote the configuration: starting again does not mend it.
+type Mistake struct{ error }
+
+// Unwrap returns what is wrong.
+func (m *Mistake) Unwrap() error { return m.error }
+
+// Wrong makes an error a Mistake.
+func Wrong(err error) error { return &Mistake{err} }
+
+// Load reads the command line, then the environment, then the file. Its errors but ErrHelp are
+// Mistakes.
 func Load(args []string, environ []string) (*Options, error) {
-	o := &Options{}
+	o, err := load(args, environ)
+	if err != nil && !errors.Is(err, ErrHelp) {
+		return nil, Wrong(err)
+	}
+	return o, err
+}
+
+func load(args []string, environ []string) (*Options, error) {
+	set := map[string]bool{}
+	o := &Options{given: set}
 	f := o.flags()
 	if err := f.Parse(args); err != nil {
 		if errors.Is(err, pflag.ErrHelp) {
@@ -28,7 +55,6 @@ func Load(args []string, environ []string) (*Options, error) {
 	if f.NArg() > 0 {
 		return nil, fmt.Errorf("unexpected argument %q; qpidd --help lists the options", f.Arg(0))
 	}
-	set := map[string]bool{}
 	f.Visit(func(g *pflag.Flag) { set[g.Name] = true })
 	if err := fromEnvironment(f, environ, set); err != nil {
 		return nil, err
@@ -36,7 +62,19 @@ func Load(args []string, environ []string) (*Options, error) {
 	if err := fromFile(f, o.ConfigFile, set); err != nil {
 		return nil, err
 	}
+	o.effective = map[string]string{}
+	f.VisitAll(func(g *pflag.Flag) { o.effective[g.Name] = g.Value.String() })
 	return o, o.validate(set)
+}
+
+// Differing names the options, in the order of their names, that have other values in other.
+func (o *Options) Differing(other *Options) (names []string) {
+	for _, name := range slices.Sorted(maps.Keys(o.effective)) {
+		if o.effective[name] != other.effective[name] {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // Usage is the text of --help.
@@ -53,8 +91,14 @@ func fromEnvironment(f *pflag.FlagSet, environ []string, set map[string]bool) er
 			continue
 		}
 		option := strings.ReplaceAll(strings.ToLower(name), "_", "-")
-		if f.Lookup(option) == nil || set[option] {
+		if f.Lookup(option) == nil {
 			continue // other programs have QPID_ variables too
+		}
+		if err := try(option, value); err != nil {
+			return fmt.Errorf("environment variable QPID_%s: %w", name, err)
+		}
+		if set[option] {
+			continue // the command line has said otherwise
 		}
 		if err := f.Set(option, value); err != nil {
 			return fmt.Errorf("environment variable QPID_%s: %w", name, err)
@@ -88,10 +132,14 @@ func fromFile(f *pflag.FlagSet, path string, set map[string]bool) error {
 		if !ok {
 			value = f.Lookup(name).NoOptDefVal
 		}
+		value = strings.TrimSpace(value)
+		if err := try(name, value); err != nil {
+			return fmt.Errorf("%s:%d: %w", path, n, err)
+		}
 		if set[name] && !here[name] {
 			continue // the command line or the environment has said otherwise
 		}
-		if err := f.Set(name, strings.TrimSpace(value)); err != nil {
+		if err := f.Set(name, value); err != nil {
 			return fmt.Errorf("%s:%d: %w", path, n, err)
 		}
 		set[name], here[name] = true, true
@@ -102,30 +150,111 @@ func fromFile(f *pflag.FlagSet, path string, set map[string]bool) error {
 	return nil
 }
 
-func (o *Options) validate(set map[string]bool) error {
+// try tells whether an option can have a value, so that a mistake is reported where it was
+// made, and also where something else overrides it: the day that goes, the mistake would show.
+func try(option, value string) error {
+	o := &Options{}
+	if err := o.flags().Set(option, value); err != nil {
+		return err
+	}
+	return o.ranges()
+}
+
+// ranges looks at each value by itself.
+func (o *Options) ranges() error {
 	switch {
 	case o.Port < 0 || o.Port > 65535:
 		return fmt.Errorf("--port %d is no TCP port: 0 to 65535", o.Port)
 	case o.McastPort < 1024 || o.McastPort > 65535:
 		return fmt.Errorf("--mcastport %d is no UDP port: 1024 to 65535", o.McastPort)
+	case o.MeshPort < 0 || o.MeshPort > 65535:
+		return fmt.Errorf("--mesh-port %d is no TCP port: 0 to 65535", o.MeshPort)
 	case len(o.ClusterName) > MaxClusterName:
 		return fmt.Errorf("--cluster-name has %d bytes, it can have %d at most", len(o.ClusterName), MaxClusterName)
-	case o.ClusterSize < 0 || o.ClusterSize > 384:
-		return fmt.Errorf("--cluster-size %d: a cluster has 1 to 384 members", o.ClusterSize)
+	case o.ClusterSize < 0 || o.ClusterSize > wire.MaxMembers:
+		return fmt.Errorf("--cluster-size %d: a cluster has 1 to %d members", o.ClusterSize, wire.MaxMembers)
+	case o.Acceptors < 1 || o.Acceptors > MaxAcceptors:
+		return fmt.Errorf("--acceptors %d: 1 to %d", o.Acceptors, MaxAcceptors)
 	case o.MaxFrame < 4096 || o.MaxFrame > 16<<20:
 		return fmt.Errorf("--max-frame-size %d: 4096 to %d bytes", o.MaxFrame, 16<<20)
 	case o.MaxMessage < 1 || o.MaxMessage > 255<<20:
 		return fmt.Errorf("--max-message-size %d: 1 to %d bytes", o.MaxMessage, 255<<20)
+	}
+	if !slices.Contains([]string{SyncMajority, SyncAll, SyncLocal, SyncNone}, o.Sync) {
+		return fmt.Errorf("--sync %q is none of %s, %s, %s and %s", o.Sync, SyncMajority, SyncAll, SyncLocal, SyncNone)
+	}
+	if !slices.Contains(FirewallModes, o.Firewall) {
+		return fmt.Errorf("--firewall %q is none of %s", o.Firewall, strings.Join(FirewallModes, ", "))
+	}
+	if err := o.metricsAddress(); err != nil {
+		return err
+	}
+	if group, err := netip.ParseAddr(o.McastAddr); o.McastAddr != "" && (err != nil || !group.IsMulticast()) {
+		return fmt.Errorf("--mcastaddr %q is no multicast address: give one of 239.0.0.0 to 239.255.255.255, or of ff00::/8 with IPv6, the same to all members; without the option it follows from the cluster's name", o.McastAddr)
+	}
+	return nil
+}
+
+// metricsAddress looks at [ADDRESS:]PORT.
+func (o *Options) metricsAddress() error {
+	host, port, err := "", o.MetricsListen, error(nil)
+	if strings.Contains(port, ":") {
+		host, port, err = net.SplitHostPort(port)
+	}
+	if err == nil && host != "" {
+		_, err = netip.ParseAddr(host)
+	}
+	if _, bad := strconv.ParseUint(port, 10, 16); o.MetricsListen != "" && (err != nil || bad != nil) {
+		return fmt.Errorf("--metrics-listen %q is not [ADDRESS:]PORT, as 9419, 127.0.0.1:9419 or [::1]:9419", o.MetricsListen)
+	}
+	return nil
+}
+
+func (o *Options) validate(set map[string]bool) error {
+	if err := o.ranges(); err != nil {
+		return err
+	}
+	switch {
 	case o.NoDataDir && set["data-dir"]:
 		return fmt.Errorf("--data-dir and --no-data-dir contradict each other: give one of them")
 	case o.ClusterName == "" && set["cluster-size"]:
 		return fmt.Errorf("--cluster-size is of no use without --cluster-name")
+	case o.ConnectionRate < 0:
+		return fmt.Errorf("--connection-rate %d is below 0, which is no limit", o.ConnectionRate)
+	case bool(o.Truncate) && o.NoDataDir && o.StoreDir == "":
+		return fmt.Errorf("--truncate is of no use with --no-data-dir: there is nothing to discard; remove one of them, or give --store-dir")
+	}
+	if err := o.validateProvider(set); err != nil {
+		return err
 	}
 	if o.DataDir == "" && !o.NoDataDir {
-		o.DataDir = defaultDir("/var/lib/qpidd")
+		o.DataDir = cmp.Or(os.Getenv("STATE_DIRECTORY"), defaultDir("/var/lib/qpidd"))
+	}
+	if o.StoreDir == "" {
+		o.StoreDir = o.DataDir
 	}
 	if o.PidDir == "" {
 		o.PidDir = defaultDir("/run/qpidd")
+	}
+	return nil
+}
+
+// validateProvider refuses what a ring's provider would ignore.
+func (o *Options) validateProvider(set map[string]bool) error {
+	switch {
+	case o.Provider != Totem && o.Provider != Corosync:
+		return fmt.Errorf("--ring-provider %q is neither %s nor %s", o.Provider, Totem, Corosync)
+	case !slices.Contains(datapaths, o.Datapath):
+		return fmt.Errorf("--ring-datapath %q is none of %s", o.Datapath, strings.Join(datapaths, ", "))
+	case !slices.Contains(guards, o.RingGuard):
+		return fmt.Errorf("--ring-guard %q is none of %s", o.RingGuard, strings.Join(guards, ", "))
+	case o.Provider == Totem:
+		return nil
+	}
+	for _, name := range []string{"ring-config", "bindnetaddr", "mcastaddr", "mcastport", "ring-datapath", "ring-guard", "ring-token-pass", "token"} {
+		if set[name] && (name != "ring-config" || o.RingConfig != "") { // which says that there is none
+			return fmt.Errorf("--%s is of no use with --ring-provider=corosync: corosync.conf says how its ring is set up; remove one of them", name)
+		}
 	}
 	return nil
 }

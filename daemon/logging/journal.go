@@ -8,6 +8,8 @@ import (
 	"net"
 	"os"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // journalSocket is where systemd-journald takes records in its native protocol: a datagram
@@ -17,6 +19,19 @@ const journalSocket = "/run/systemd/journal/socket"
 type journal struct {
 	conn *net.UnixConn
 	buf  bytes.Buffer
+}
+
+// standard is where the log goes if nothing is said: to stderr, and where that leads to the
+// system's journal anyway, straight there, with each record's fields apart.
+func standard() string {
+	var s unix.Stat_t
+	if unix.Fstat(int(os.Stderr.Fd()), &s) != nil || os.Getenv("JOURNAL_STREAM") != fmt.Sprintf("%d:%d", s.Dev, s.Ino) {
+		return "stderr"
+	}
+	if unix.Access(journalSocket, unix.W_OK) != nil {
+		return "stderr"
+	}
+	return "journald"
 }
 
 func openJournal() (*journal, error) {

@@ -2,6 +2,7 @@ package logging
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -9,7 +10,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/qpidd-cluster/qpidd-cluster/daemon/config"
 )
@@ -25,11 +29,13 @@ const (
 	Critical = slog.LevelError + 4
 )
 
-var levels = []struct {
+type level struct {
 	name     string
 	level    slog.Level
 	priority int // of syslog and the journal
-}{
+}
+
+var levels = []level{
 	{"trace", Trace, 7}, {"debug", Debug, 7}, {"info", Info, 6}, {"notice", Notice, 5},
 	{"warning", Warning, 4}, {"error", Error, 3}, {"critical", Critical, 2},
 }
@@ -42,9 +48,9 @@ var categories = []string{"Security", "Broker", "Management", "Protocol", "Syste
 type Log struct {
 	mu    sync.Mutex
 	out   []io.Writer
-	files []*os.File
+	files []io.Closer // and the connection with the journal
 	opts  config.Log
-	rules rules
+	rules atomic.Pointer[rules]
 	now   func() time.Time
 	buf   []byte
 }
@@ -53,10 +59,11 @@ type Log struct {
 // at a time.
 func Open(o config.Log) (*Log, error) {
 	l := &Log{opts: o, now: time.Now}
-	var err error
-	if l.rules, err = parseRules(o); err != nil {
+	r, err := parseRules(o)
+	if err != nil {
 		return nil, err
 	}
+	l.rules.Store(&r)
 	outputs := slices.Clone(o.Outputs)
 	for name, on := range map[string]bool{"stderr": bool(o.ToStderr), "stdout": bool(o.ToStdout), "journald": bool(o.ToJournal)} {
 		if on {
@@ -67,7 +74,7 @@ func Open(o config.Log) (*Log, error) {
 		outputs = append(outputs, o.ToFile)
 	}
 	if len(outputs) == 0 {
-		outputs = []string{"stderr"}
+		outputs = []string{standard()}
 	}
 	for _, name := range outputs {
 		if err := l.add(name); err != nil {
@@ -89,6 +96,7 @@ func (l *Log) add(name string) error {
 		if err != nil {
 			return err
 		}
+		l.files = append(l.files, j.conn)
 		l.out = append(l.out, j)
 	default:
 		f, err := os.OpenFile(name, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
@@ -96,16 +104,57 @@ func (l *Log) add(name string) error {
 			return fmt.Errorf("cannot open log file: %w; name another with --log-output", err)
 		}
 		l.files = append(l.files, f)
+		if err := room(f); err != nil {
+			return fmt.Errorf("cannot write to log file %s: %w; make room, or name another with --log-output", name, err)
+		}
 		l.out = append(l.out, f)
+	}
+	return nil
+}
+
+// leastRoom is what a broker has to say when it starts, and more.
+const leastRoom = 4 << 10
+
+// room has the file system keep some for a file. One that cannot is not asked.
+func room(f *os.File) error {
+	i, err := f.Stat()
+	if err != nil || !i.Mode().IsRegular() {
+		return err
+	}
+	err = unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, i.Size(), leastRoom)
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return err
 	}
 	return nil
 }
 
 // Close closes the files.
 func (l *Log) Close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closeFiles()
+}
+
+func (l *Log) closeFiles() {
 	for _, f := range l.files {
 		f.Close()
 	}
+	l.files = nil
+}
+
+// Reopen follows other options, and opens files anew that were renamed to begin others. If that
+// fails, all stays as it was.
+func (l *Log) Reopen(o config.Log) error {
+	fresh, err := Open(o)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closeFiles()
+	l.out, l.files, l.opts = fresh.out, fresh.files, fresh.opts
+	l.rules.Store(fresh.rules.Load())
+	return nil
 }
 
 // For returns a logger of one category.
@@ -123,7 +172,7 @@ type handler struct {
 }
 
 func (h *handler) Enabled(_ context.Context, level slog.Level) bool {
-	return h.log.rules.enabled(level, h.category)
+	return h.log.rules.Load().enabled(level, h.category)
 }
 
 func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
@@ -143,13 +192,16 @@ func (h *handler) Handle(_ context.Context, r slog.Record) error {
 	for _, w := range l.out {
 		var err error
 		if j, ok := w.(*journal); ok {
-			err = j.send(priority(r.Level), h.category, &r, h.attrs)
+			err = j.send(levelOf(r.Level).priority, h.category, &r, h.attrs)
 		} else {
 			_, err = w.Write(b)
 		}
 		if err != nil {
 			failed = err
 		}
+	}
+	if failed != nil && !l.opts.OnStderr() {
+		_, _ = os.Stderr.Write(b) // the last place there is: of a service it is the journal
 	}
 	return failed
 }
@@ -171,7 +223,7 @@ func (l *Log) line(h *handler, r *slog.Record) []byte {
 		b = append(append(append(b, '['), h.category...), "] "...)
 	}
 	if l.opts.Level {
-		b = append(append(b, levelName(r.Level)...), ' ')
+		b = append(append(b, levelOf(r.Level).name...), ' ')
 	}
 	b = append(b, clean(r.Message)...)
 	attr := func(a slog.Attr) bool {
@@ -200,22 +252,13 @@ func clean(s string) string {
 	}, s)
 }
 
-func levelName(level slog.Level) string {
-	name := levels[0].name
+// levelOf is the highest of our levels that is not above a record's.
+func levelOf(record slog.Level) level {
+	found := levels[0]
 	for _, l := range levels {
-		if level >= l.level {
-			name = l.name
+		if record >= l.level {
+			found = l
 		}
 	}
-	return name
-}
-
-func priority(level slog.Level) int {
-	p := levels[0].priority
-	for _, l := range levels {
-		if level >= l.level {
-			p = l.priority
-		}
-	}
-	return p
+	return found
 }

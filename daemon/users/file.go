@@ -15,6 +15,10 @@ const recheck = time.Second
 
 // File is a users file that is open for asking. Its methods may be called at the same time.
 type File struct {
+	// Unreadable, if not nil, is told why a file that has changed cannot be read, by the
+	// first who asks for a user then. It is set before anybody asks.
+	Unreadable func(error)
+
 	path string
 	now  func() time.Time // the clock; a test has its own
 
@@ -22,7 +26,7 @@ type File struct {
 	table   *table
 	state   fileState
 	checked time.Time
-	err     error
+	told    string // what Unreadable was told last
 }
 
 // fileState tells a file from a later one of the same name.
@@ -53,18 +57,11 @@ func (f *File) reload() error {
 	f.checked = f.now()
 	t, state, err := read(f.path)
 	// A file that cannot be read is not tried again until it changes.
-	f.state, f.err = state, err
+	f.state = state
 	if err == nil {
-		f.table = t
+		f.table, f.told = t, ""
 	}
 	return err
-}
-
-// Err is why the file could not be read again when it last changed; nil if it could.
-func (f *File) Err() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.err
 }
 
 // keysOf looks a user up, after reading the file again if it has changed.
@@ -74,13 +71,21 @@ func (f *File) keysOf(name string) (k keys, ok bool) {
 	if now := f.now(); now.Sub(f.checked) >= recheck {
 		f.checked = now
 		if state, err := stat(f.path); err != nil || state != f.state {
-			_ = f.reload() // Err tells
+			f.tell(f.reload())
 		}
 	}
 	if k, ok = f.table.users[name]; ok {
 		return k, true
 	}
 	return unknownKeys(f.table.seed, name), false
+}
+
+// tell reports why the file cannot be read any more, once for each cause.
+func (f *File) tell(err error) {
+	if err != nil && f.Unreadable != nil && err.Error() != f.told {
+		f.told = err.Error()
+		f.Unreadable(err)
+	}
 }
 
 // Verify tells whether this is the user's password. It takes as long for users who do not

@@ -129,7 +129,7 @@ func TestBadFiles(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "line") {
 			t.Errorf("%s: %v", name, err)
 		}
-		if f.Err() == nil || !f.Verify("alice", "secret") {
+		if !f.Verify("alice", "secret") {
 			t.Errorf("%s: what was good before is not in force", name)
 		}
 	}
@@ -162,6 +162,39 @@ func TestNames(t *testing.T) {
 	if _, err := os.Stat(p); err == nil {
 		t.Error("a file was made for nobody")
 	}
+}
+
+// TestUnreadable spoils a file that is open, mends it, and removes it: each is told once.
+func TestUnreadable(t *testing.T) {
+	p := path(t)
+	must(t, Add(p, "alice", "secret"))
+	f, err := Open(p)
+	must(t, err)
+	now := time.Unix(1<<31, 0)
+	f.now = func() time.Time { return now }
+	var told []string
+	f.Unreadable = func(err error) { told = append(told, err.Error()) }
+	ask := func(want int) {
+		t.Helper()
+		for range 3 {
+			now = now.Add(recheck)
+			if !f.Verify("alice", "secret") {
+				t.Error("what was good before is not in force")
+			}
+		}
+		if len(told) != want {
+			t.Errorf("told %q, %d expected", told, want)
+		}
+	}
+	good, err := os.ReadFile(p)
+	must(t, err)
+	ask(0)
+	must(t, os.WriteFile(p, []byte("hello\n"), 0o600))
+	ask(1)
+	must(t, os.WriteFile(p, good, 0o600))
+	ask(1)
+	must(t, os.Remove(p))
+	ask(2)
 }
 
 // TestAtOnce changes and asks from many sides: no change is lost.

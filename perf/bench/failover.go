@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -33,6 +34,9 @@ type failoverOptions struct {
 
 // wantGap is what clients of the survivors may notice at most.
 const wantGap = 500 * time.Millisecond
+
+// wantView is how soon the survivors are to be a cluster of their own, in milliseconds.
+const wantView = 100
 
 func failoverCommand() *cobra.Command {
 	o := failoverOptions{
@@ -74,6 +78,8 @@ type failoverRound struct {
 	DeliveryGap       float64 `json:"delivery_gap_ms"`
 	ConfirmGapBefore  float64 `json:"confirm_gap_before_ms"`
 	DeliveryGapBefore float64 `json:"delivery_gap_before_ms"`
+	// NewView is until the last survivor had a view without the killed member.
+	NewView float64 `json:"new_view_ms"`
 	// Rejoin is how long the killed member took from its start until it served clients.
 	Rejoin float64      `json:"rejoin_ms"`
 	Load   *load.Report `json:"load"`
@@ -212,8 +218,49 @@ func (o *failoverOptions) kill(ctx context.Context, c *peers.Qpidd, r *failoverR
 	if err := pause(ctx, o.WarmUp+o.Before); err != nil {
 		return err
 	}
+	views, err := o.watchViews(c, r.victim)
+	if err != nil {
+		return err
+	}
 	r.killedAt = time.Now()
-	return c.Kill(r.victim)
+	if err := c.Kill(r.victim); err != nil {
+		return err
+	}
+	r.NewView, err = views(ctx, r.killedAt)
+	return err
+}
+
+// watchViews looks at what the survivors write into their logs from here on: that a member
+// left, which they write as they get the new view.
+func (o *failoverOptions) watchViews(c *peers.Qpidd, victim int) (func(context.Context, time.Time) (float64, error), error) {
+	from := map[string]int64{}
+	for i := range o.members {
+		if i == victim {
+			continue
+		}
+		info, err := os.Stat(c.Log(i))
+		if err != nil {
+			return nil, err
+		}
+		from[c.Log(i)] = info.Size()
+	}
+	return func(ctx context.Context, killed time.Time) (float64, error) {
+		for len(from) > 0 {
+			for path, size := range from {
+				b, err := os.ReadFile(path)
+				if err != nil {
+					return 0, err
+				}
+				if bytes.Contains(b[size:], []byte("member left")) {
+					delete(from, path)
+				}
+			}
+			if err := pause(ctx, time.Millisecond); err != nil {
+				return 0, fmt.Errorf("a survivor got no new view: %w", err)
+			}
+		}
+		return milliseconds(time.Since(killed)), nil
+	}, nil
 }
 
 // anchor makes a member a queue's dispatcher, which is the one with most consumers. Each of
@@ -274,18 +321,19 @@ func (r *failoverRound) String() string {
 	if r.Clients != "" {
 		what += " " + r.Clients + "'s"
 	}
-	return fmt.Sprintf("%s%-28s gaps: confirms %7.1f ms (before %5.1f), deliveries %7.1f ms (before %5.1f); lost %d, twice %d; back in %.0f ms",
+	return fmt.Sprintf("%s%-28s gaps: confirms %7.1f ms (before %5.1f), deliveries %7.1f ms (before %5.1f); lost %d, twice %d; new view %.0f ms, back in %.0f ms",
 		r.Killed, what, r.ConfirmGap, r.ConfirmGapBefore, r.DeliveryGap, r.DeliveryGapBefore,
-		r.Load.Lost, r.Load.Duplicates, r.Rejoin)
+		r.Load.Lost, r.Load.Duplicates, r.NewView, r.Rejoin)
 }
 
 // judge holds the rounds against what is wanted.
 func (res *failoverResults) judge() {
-	var confirm, delivery, own float64
+	var confirm, delivery, own, view float64
 	var lost, twice uint64
 	missed := uint64(0)
 	for _, r := range res.Rounds {
 		lost += r.Load.Lost
+		view = max(view, r.NewView)
 		if r.Clients != "" {
 			own = max(own, r.ConfirmGap, r.DeliveryGap)
 			continue
@@ -298,6 +346,7 @@ func (res *failoverResults) judge() {
 	}
 	res.below("survivors: longest time without a confirm, ms", confirm, milliseconds(wantGap))
 	res.below("survivors: longest time without a delivery, ms", delivery, milliseconds(wantGap))
+	res.below("survivors: longest time until the new view, ms", view, wantView)
 	res.none("survivors: rounds with a longer gap", missed)
 	res.none("survivors: delivered twice", twice)
 	res.none("all rounds: confirmed and lost", lost)

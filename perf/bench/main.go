@@ -2,8 +2,11 @@
 //
 //	go run ./perf/bench cluster       three members against RabbitMQ and NATS
 //	go run ./perf/bench failover      what clients notice of a kill -9
+//	go run ./perf/bench join          what clients notice when a member joins
 //	go run ./perf/bench memory        what a million queued messages cost
 //	go run ./perf/bench standalone    one broker without a cluster
+//	go run ./perf/bench link          the ring's datapaths (root)
+//	go run ./perf/bench journal       the journal against fio
 package main
 
 import (
@@ -25,7 +28,7 @@ func main() {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(clusterCommand(), failoverCommand(), memoryCommand(), standaloneCommand(), buildsCommand())
+	root.AddCommand(clusterCommand(), failoverCommand(), joinCommand(), memoryCommand(), standaloneCommand(), journalCommand(), buildsCommand(), ringCommand(), linkCommand(), tokenCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)

@@ -53,6 +53,15 @@ func (r *record) below(name string, figure, limit float64) {
 	r.Targets = append(r.Targets, target{name, figure, fmt.Sprintf("< %g", limit), figure < limit})
 }
 
+// atLeast and atMost ask for a figure that reaches, or does not exceed, a limit.
+func (r *record) atLeast(name string, figure, limit float64) {
+	r.Targets = append(r.Targets, target{name, figure, fmt.Sprintf(">= %g", limit), figure >= limit})
+}
+
+func (r *record) atMost(name string, figure, limit float64) {
+	r.Targets = append(r.Targets, target{name, figure, fmt.Sprintf("<= %g", limit), figure <= limit})
+}
+
 // none asks that something did not happen.
 func (r *record) none(name string, n uint64) {
 	r.Targets = append(r.Targets, target{name, float64(n), "0", n == 0})

@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -39,7 +40,7 @@ func (g *gaps) add(gap Gap) {
 		}
 		g.list = g.list[:n-1]
 	}
-	i, _ := slices.BinarySearchFunc(g.list, gap, func(a, b Gap) int { return int(b.Length - a.Length) })
+	i, _ := slices.BinarySearchFunc(g.list, gap, func(a, b Gap) int { return cmp.Compare(b.Length, a.Length) })
 	g.list = slices.Insert(g.list, i, gap)
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -116,6 +117,22 @@ func (p *processes) Stop() error {
 		<-one.done
 	}
 	return errors.Join(errs...)
+}
+
+// kill kills a node's process, which has no chance to say good-bye.
+func (p *processes) kill(node string) error {
+	at := slices.IndexFunc(p.list, func(p *process) bool { return p.node == node })
+	if at < 0 {
+		return fmt.Errorf("%s does not run", node)
+	}
+	one := p.list[at]
+	err := syscall.Kill(-one.cmd.Process.Pid, syscall.SIGKILL)
+	if err != nil && err != syscall.ESRCH { // it may have ended by itself
+		return err
+	}
+	<-one.done
+	p.list = slices.Delete(p.list, at, at+1)
+	return nil
 }
 
 // alive tells which process ended, with the end of its output.

@@ -50,6 +50,26 @@ func TestPeers(t *testing.T) {
 	}
 }
 
+// TestQpidd does the same with our own broker, named as the benchmarks name it: where they stand.
+func TestQpidd(t *testing.T) {
+	dir := t.TempDir()
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, "qpidd"), "../../cmd/qpidd")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	t.Chdir(dir)
+	c, err := StartQpidd(t.Context(), Options{Dir: dir, Nodes: 3, Binary: "./qpidd"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := c.Stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	through(t, c, load.AMQP091)
+}
+
 func through(t *testing.T, c Cluster, protocol string) {
 	o := load.Defaults()
 	o.Protocol = protocol

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 
 	amqp100 "github.com/Azure/go-amqp"
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -28,9 +27,15 @@ type Qpidd struct {
 
 // StartQpidd starts brokers of this tree as one cluster, without data directories.
 func StartQpidd(ctx context.Context, o Options) (*Qpidd, error) {
+	// Each broker runs in a directory of its own, where a relative name would mean another file.
+	binary, err := filepath.Abs(o.Binary)
+	if err != nil {
+		return nil, err
+	}
+	o.Binary = binary
 	version, err := exec.CommandContext(ctx, o.Binary, "--version").Output()
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", o.Binary, err)
+		return nil, fmt.Errorf("%s: %w; `make build` makes it", o.Binary, err)
 	}
 	c := &Qpidd{options: o, version: strings.TrimSpace(string(version))}
 	for range o.Nodes {
@@ -67,7 +72,7 @@ func (c *Qpidd) Start(ctx context.Context, i int) error {
 		return err
 	}
 	args := []string{"-p", strconv.Itoa(c.ports[i]), "--interface=127.0.0.1",
-		"--no-data-dir", "--auth=no", "--log-to-file=" + filepath.Join(dir, "qpidd.log")}
+		"--no-data-dir", "--auth=no", "--log-to-file=" + c.Log(i)}
 	if !c.options.Alone {
 		// A port of its own: groups are made of names, and of few bits of them, so that rings of
 		// other clusters on this host might otherwise merge with this one.
@@ -78,7 +83,8 @@ func (c *Qpidd) Start(ctx context.Context, i int) error {
 	}
 	cmd := exec.Command(c.options.Binary, args...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), c.options.Env...)
+	// The machine's own ring is left alone.
+	cmd.Env = append(append(os.Environ(), "QPID_RING_CONFIG="), c.options.Env...)
 	if err := c.start(node, dir, cmd); err != nil {
 		return err
 	}
@@ -93,20 +99,13 @@ func (c *Qpidd) Output(i int) string {
 	return filepath.Join(c.options.Dir, nodeName(i), nodeName(i)+".out")
 }
 
-// Kill kills member i, which has no chance to say good-bye.
-func (c *Qpidd) Kill(i int) error {
-	at := slices.IndexFunc(c.list, func(p *process) bool { return p.node == nodeName(i) })
-	if at < 0 {
-		return fmt.Errorf("%s does not run", nodeName(i))
-	}
-	one := c.list[at]
-	if err := syscall.Kill(-one.cmd.Process.Pid, syscall.SIGKILL); err != nil {
-		return err
-	}
-	<-one.done
-	c.list = slices.Delete(c.list, at, at+1)
-	return nil
+// Log is the file that member i keeps its log in.
+func (c *Qpidd) Log(i int) string {
+	return filepath.Join(c.options.Dir, nodeName(i), "qpidd.log")
 }
+
+// Kill kills member i, which has no chance to say good-bye.
+func (c *Qpidd) Kill(i int) error { return c.kill(nodeName(i)) }
 
 // serves tells whether member i lets clients in, which it does once it is a member.
 func (c *Qpidd) serves(i int) error {

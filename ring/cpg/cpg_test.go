@@ -282,3 +282,30 @@ func TestConfig(t *testing.T) {
 		}
 	}
 }
+
+// TestNodesWithoutProcess: nodes of the ring without a process in our group are told, with a group that they
+// have one of, whether they came before us or after.
+func TestNodesWithoutProcess(t *testing.T) {
+	net := ringtest.New(1)
+	other := func(c *cpg.Config) { c.Group = "west" }
+	one := start(t, net, 1, other)
+	awaitView(t, net, 1, one)
+	two := start(t, net, 2)
+	three := start(t, net, 3, other)
+	awaitView(t, net, 2, one, three)
+	awaitView(t, net, 1, two)
+	net.Run(time.Second)
+	if got, want := fmt.Sprint(two.Machine.Strangers()), "[{1 west} {3 west}]"; got != want {
+		t.Errorf("strangers %s, not %s", got, want)
+	}
+	three.Crash()
+	net.Run(20 * time.Second)
+	if got, want := fmt.Sprint(one.Machine.Strangers()), "[{2 g}]"; got != want {
+		t.Errorf("strangers %s, not %s", got, want)
+	}
+	four := start(t, net, 4)
+	awaitView(t, net, 2, two, four)
+	if got, want := fmt.Sprint(four.Machine.Strangers()), "[{1 west}]"; got != want {
+		t.Errorf("strangers %s, not %s", got, want)
+	}
+}

@@ -35,6 +35,7 @@ func (m *Machine) onProc(from wire.NodeID, o wire.Order, id wire.Function, msg [
 	}
 	if string(p.Group) != m.cfg.Group {
 		m.stats.OtherGroups++
+		m.others[from] = string(p.Group)
 		return
 	}
 	who := Member{Node: from, PID: p.PID}
@@ -97,4 +98,25 @@ func (m *Machine) whyLeft(who Member, gone *Left) wire.Reason {
 		return wire.ReasonProcDown
 	}
 	return wire.ReasonNodeDown
+}
+
+// Stranger is a node of the ring that has no process in our group.
+type Stranger struct {
+	Node  wire.NodeID
+	Group string // one that it has a process of, as far as known; else empty
+}
+
+// Strangers are the nodes of the ring without a process in our group, ascending: corosync nodes
+// with other purposes, members of another cluster that has come to our multicast address, and, for
+// a moment, who has just joined the ring.
+func (m *Machine) Strangers() (list []Stranger) {
+	if !m.joined || !m.synced {
+		return nil
+	}
+	for _, n := range m.nodes {
+		if !slices.ContainsFunc(m.members, func(x Member) bool { return x.Node == n }) {
+			list = append(list, Stranger{Node: n, Group: m.others[n]})
+		}
+	}
+	return list
 }

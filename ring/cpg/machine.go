@@ -49,10 +49,13 @@ type Machine struct {
 	together  []wire.NodeID // came along in all changes of the ring since the last view
 	goodbye   []wire.NodeID // left the ring cleanly since the last view
 	members   []Member
-	view      []Member // members in the last view
+	view      []Member               // members in the last view
+	others    map[wire.NodeID]string // a group that a node of the ring has a process of, not ours
 	joined    bool
 	leaving   bool
 	leaveTime time.Duration
+	lazy      bool          // messages are queued that nobody waits for
+	lazyTime  time.Duration // when they leave at the latest; 0: Tick will say
 }
 
 // New starts a process: it looks for its ring and joins the group as soon as it is in one.
@@ -69,7 +72,7 @@ func New(cfg Config, now time.Duration) (*Machine, error) {
 		ready: newReady(), shown: newReady(),
 		app:  pack.NewQueue(cfg.QueueBytes + controlReserve),
 		sync: pack.NewQueue(syncQueueBytes),
-		flat: make([]byte, 0, 4<<10),
+		flat: make([]byte, 0, 4<<10), others: map[wire.NodeID]string{},
 	}
 	m.header = wire.AppendGroup(nil, wire.StreamService)
 	m.header = wire.AppendGroupMcast(m.header, cfg.Group, m.self.Node, m.self.PID)
@@ -96,7 +99,7 @@ func (s *source) queue() *pack.Queue {
 	return s.sync
 }
 
-func (s *source) Packets() int        { return s.queue().Packets(s.cfg.Totem.PayloadBytes()) }
+func (s *source) Packets() int        { return s.queue().Packets(s.totem.PayloadBytes()) }
 func (s *source) Pack(dst []byte) int { return s.queue().Pack(dst) }
 
 // Step takes one received datagram.
@@ -112,6 +115,7 @@ func (m *Machine) Tick(now time.Duration) (next time.Duration) {
 	if m.leaveTime != 0 && m.leaveTime <= m.now {
 		m.leaveRing()
 	}
+	m.tickLazy()
 	m.totem.Tick(m.now)
 	m.settle()
 	return m.Next()
@@ -120,6 +124,9 @@ func (m *Machine) Tick(now time.Duration) (next time.Duration) {
 // Next is when Tick is wanted. Step, Multicast and the others can bring it forward.
 func (m *Machine) Next() time.Duration {
 	next := m.totem.Next()
+	if m.lazy && (next == 0 || m.lazyTime < next) {
+		next = max(m.lazyTime, 1)
+	}
 	if m.leaveTime != 0 && (next == 0 || m.leaveTime < next) {
 		next = m.leaveTime
 	}
@@ -129,6 +136,45 @@ func (m *Machine) Next() time.Duration {
 // Multicast queues one message to the group, given in parts that are copied. It is delivered
 // to ourselves too.
 func (m *Machine) Multicast(parts ...[]byte) error {
+	if err := m.enqueue(parts); err != nil {
+		return err
+	}
+	if m.synced {
+		m.totem.Kick(m.now)
+		m.settle()
+	}
+	return nil
+}
+
+// lazyPatience is how long a message waits that nobody waits for.
+const lazyPatience = 10 * time.Millisecond
+
+// MulticastLazily queues a message for which the token is not asked at once: it leaves when the
+// token comes by, or before long.
+func (m *Machine) MulticastLazily(parts ...[]byte) error {
+	if err := m.enqueue(parts); err != nil {
+		return err
+	}
+	m.lazy = true
+	return nil
+}
+
+// tickLazy lets lazy messages wait no longer than they may. Their time runs from the first Tick
+// after they were queued, as only that tells the time.
+func (m *Machine) tickLazy() {
+	switch {
+	case !m.lazy:
+	case m.app.Used() == 0: // the token came by
+		m.lazy, m.lazyTime = false, 0
+	case m.lazyTime == 0:
+		m.lazyTime = m.now + lazyPatience
+	case m.lazyTime <= m.now:
+		m.lazy, m.lazyTime = false, 0
+		m.totem.Kick(m.now)
+	}
+}
+
+func (m *Machine) enqueue(parts [][]byte) error {
 	if m.leaving {
 		return ErrLeft
 	}
@@ -143,14 +189,7 @@ func (m *Machine) Multicast(parts ...[]byte) error {
 		return ErrFull
 	}
 	wire.SetGroupMcastBytes(m.header[wire.ServiceGroupBytes:], n)
-	if err := m.app.Push(m.header, parts...); err != nil {
-		return err
-	}
-	if m.synced {
-		m.totem.Kick(m.now)
-		m.settle()
-	}
-	return nil
+	return m.app.Push(m.header, parts...)
 }
 
 // Room is the length of the longest message that Multicast would take now.
@@ -167,6 +206,21 @@ func (m *Machine) Suspect(now time.Duration, node wire.NodeID) {
 	m.totem.Suspect(m.now, node)
 	m.settle()
 }
+
+// Standing tells what a visit of the token would come to, if that is known beforehand.
+func (m *Machine) Standing() (totem.Standing, bool) { return m.totem.Standing() }
+
+// Held tells which packets of which ring this member has: those up to aru.
+func (m *Machine) Held() (ring wire.RingID, aru wire.Seq, ok bool) { return m.totem.Held() }
+
+// Passed takes a token that was passed on in our place, and when.
+func (m *Machine) Passed(at time.Duration, token []byte) {
+	m.totem.Passed(at, token)
+	m.settle()
+}
+
+// Starving names a member of the ring that lacks packets which were multicast again and again.
+func (m *Machine) Starving() (node wire.NodeID, yes bool) { return m.totem.Starving() }
 
 // Leave leaves the group and then the ring. What was multicast before is still delivered.
 // State is "left" when it is done.

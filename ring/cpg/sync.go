@@ -1,6 +1,7 @@
 package cpg
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/qpidd-cluster/qpidd-cluster/ring/totem"
@@ -53,6 +54,7 @@ func (m *Machine) onRegular(c *totem.Configuration) {
 	m.app.Restart()
 	m.sync.Clear()
 	m.base, m.started = m.number, false
+	maps.DeleteFunc(m.others, func(n wire.NodeID, _ string) bool { return !slices.Contains(m.nodes, n) })
 
 	m.synced = false
 	m.round.services = m.round.services[:0]
@@ -179,6 +181,8 @@ func (m *Machine) onJoinList(from wire.NodeID, o wire.Order, msg []byte) {
 		}
 		if string(e.Group) == m.cfg.Group {
 			insert(&m.round.lists, Member{Node: from, PID: e.PID})
+		} else {
+			m.others[from] = string(e.Group)
 		}
 	}
 }

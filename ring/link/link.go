@@ -1,84 +1,53 @@
 package link
 
 import (
-	"errors"
-	"fmt"
 	"net/netip"
+	"time"
 
+	"github.com/qpidd-cluster/qpidd-cluster/ring/link/knet"
 	"github.com/qpidd-cluster/qpidd-cluster/ring/wire"
 )
 
 // Link sends and receives ring packets.
 type Link interface {
-	// FDs are the descriptors to poll for reading.
-	FDs() []int
 	// Recv fills dst with packets and returns how many; 0 when nothing is left. Each packet
 	// carries a reference that the caller releases.
 	Recv(dst []wire.Packet) int
 	// Send sends datagrams in order. What cannot be sent is counted and dropped: the ring
 	// repairs it.
 	Send(datagrams []wire.Datagram)
+	// Tick does what is due and returns how long until it wants to be called again; 0: it has
+	// no need to be.
+	Tick() time.Duration
+	// FDs are the descriptors to poll for reading.
+	FDs() []int
+	// Address is where our tokens come to.
+	Address() netip.AddrPort
+	// Know tells the link our node id, which may follow from Address.
+	Know(self wire.NodeID)
+	// Peer is where a node's tokens go.
+	Peer(node wire.NodeID) (netip.AddrPort, bool)
+	// Repeat has what is for everyone go to the members by unicast, too, for some minutes: what
+	// they lack was multicast again and again in vain.
+	Repeat()
+	// Trouble is what people have to put right.
+	Trouble() Trouble
+	// Stats tells what became of packets, and what the kernel offers.
 	Stats() Stats
+	// Close closes the sockets. Packets handed out stay valid.
 	Close() error
 }
 
-// DefaultPort is corosync's mcastport.
-const DefaultPort = 5405
-
-// Config says where a UDP link binds.
-type Config struct {
-	// Address is our own address on the ring's interface. Required.
-	Address netip.Addr
-	// Interface is the name of the interface. Empty: the one that has Address.
-	Interface string
-	// Group is the multicast address, see MulticastAddr. Required.
-	Group netip.Addr
-	Port  uint16 // 0: DefaultPort
-	TTL   int    // of multicasts; 0: 1
-	// ReceiveBuffer and SendBuffer are asked of the kernel; 0: 4 MiB. The limit without
-	// privilege is net.core.rmem_max; Stats tells what was given.
-	ReceiveBuffer int
-	SendBuffer    int
-	// Peers are unicast addresses known beforehand. What a peer's packets say overrides them.
-	Peers map[wire.NodeID]netip.AddrPort
-	// NoSegmentation and NoCoalescing keep from using UDP_SEGMENT and UDP_GRO.
-	NoSegmentation bool
-	NoCoalescing   bool
-}
-
-const defaultBufferBytes = 4 << 20
-
-func (c Config) withDefaults() Config {
-	if c.Port == 0 {
-		c.Port = DefaultPort
+// Open binds the sockets of the transport that cfg names.
+func Open(cfg Config) (Link, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.Validate(); err != nil {
+		return nil, err
 	}
-	if c.TTL == 0 {
-		c.TTL = 1
+	if cfg.Transport == Knet {
+		return openKronosnet(cfg)
 	}
-	if c.ReceiveBuffer == 0 {
-		c.ReceiveBuffer = defaultBufferBytes
-	}
-	if c.SendBuffer == 0 {
-		c.SendBuffer = defaultBufferBytes
-	}
-	return c
-}
-
-// Validate checks the configuration.
-func (c Config) Validate() error {
-	switch {
-	case !c.Address.IsValid() || c.Address.IsUnspecified() || c.Address.IsMulticast():
-		return fmt.Errorf("link: %v is not an address to bind to", c.Address)
-	case !c.Group.IsMulticast():
-		return fmt.Errorf("link: mcastaddr %v is not a multicast address", c.Group)
-	case c.Address.Unmap().Is4() != c.Group.Unmap().Is4():
-		return fmt.Errorf("link: bindnetaddr %v and mcastaddr %v are of different families", c.Address, c.Group)
-	case c.TTL < 0 || c.TTL > 255:
-		return fmt.Errorf("link: ttl %d is not 0 to 255", c.TTL)
-	case len(c.Peers) > wire.MaxMembers:
-		return errors.New("link: more peers than a ring can have")
-	}
-	return nil
+	return openUDP(cfg)
 }
 
 // Stats counts packets by what became of them and names what the kernel offers.
@@ -88,9 +57,18 @@ type Stats struct {
 	SendCalls, RecvCalls    uint64
 	Own                     uint64 // our own multicasts, looped
 	Foreign                 uint64 // not ring packets
+	Unlisted                uint64 // of senders that are not in the nodelist
+	NotAuthentic            uint64 // by a key that is not ours, damaged, or without protection
+	Replayed                uint64 // seen before, or of an earlier run of their sender
 	Truncated               uint64
 	SendErrors              uint64 // packets the kernel refused
 	NoAddress               uint64 // tokens for nodes whose address we do not know
+	Copies                  uint64 // packets for everyone that went by unicast, too
+
+	Knet knet.Stats // of transport knet
+
+	Datapath string // "udp", or the path's name
+	Path     PathStats
 
 	ReceiveBuffer int // bytes the kernel gave, its bookkeeping included
 	SendBuffer    int

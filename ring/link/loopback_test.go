@@ -21,7 +21,7 @@ import (
 // member drives a machine and a link in a thread of its own, as the daemon does.
 type member struct {
 	m     *cpg.Machine
-	l     *link.UDP
+	l     link.Link
 	start time.Time
 	onMsg func(e *cpg.Event)
 	feed  func(m *cpg.Machine) // called on every turn

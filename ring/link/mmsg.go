@@ -3,6 +3,7 @@ package link
 import (
 	"encoding/binary"
 	"net/netip"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -74,8 +75,13 @@ func (s *sockaddr) addrPort() netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom16([16]byte(s.raw[8:24])), s.port())
 }
 
-// cmsgSpace is room for one control message of an int, which is what both directions use.
-const cmsgSpace = 24
+// cmsgSpace is room for a control message of an int, which is what both directions use, and in those
+// that come one of a time.
+const (
+	intSpace  = 24
+	timeSpace = 32
+	cmsgSpace = intSpace + timeSpace
+)
 
 type control [cmsgSpace]byte
 
@@ -89,14 +95,23 @@ func (c *control) setSegment(size int) int {
 	return unix.CmsgSpace(2)
 }
 
-// coalesced reads the size of the packets that the kernel joined, 0 if it did not.
-func (c *control) coalesced(n int) int {
-	if n < unix.CmsgLen(4) {
-		return 0
+// read reads what the kernel says of what it gave: the size of the packets that it joined, 0 if it did not, and
+// when the last came in, 0 if it does not say.
+func (c *control) read(n int) (size int, arrived time.Duration) {
+	for at := 0; at+unix.CmsgLen(0) <= n; {
+		h := (*unix.Cmsghdr)(unsafe.Pointer(&c[at]))
+		length := int(h.Len)
+		if length < unix.CmsgLen(0) || at+length > n {
+			break
+		}
+		data := c[at+unix.CmsgLen(0) : at+length]
+		switch {
+		case h.Level == unix.IPPROTO_UDP && h.Type == unix.UDP_GRO && len(data) >= 4:
+			size = int(int32(binary.NativeEndian.Uint32(data)))
+		case h.Level == unix.SOL_SOCKET && h.Type == unix.SO_TIMESTAMPNS_NEW && len(data) >= 16:
+			arrived = time.Duration(binary.NativeEndian.Uint64(data))*time.Second + time.Duration(binary.NativeEndian.Uint64(data[8:]))
+		}
+		at += unix.CmsgSpace(length - unix.CmsgLen(0))
 	}
-	h := (*unix.Cmsghdr)(unsafe.Pointer(c))
-	if h.Level != unix.IPPROTO_UDP || h.Type != unix.UDP_GRO {
-		return 0
-	}
-	return int(int32(binary.NativeEndian.Uint32(c[unix.CmsgLen(0):])))
+	return size, arrived
 }

@@ -1,29 +1,37 @@
 package link
 
-import (
-	"unsafe"
-
-	"golang.org/x/sys/unix"
-)
+import "golang.org/x/sys/unix"
 
 // probe finds out once what the kernel offers.
 func (u *UDP) probe() {
-	switch {
-	case u.cfg.NoSegmentation:
-		u.stats.Segmentation = "sendmmsg (UDP_SEGMENT is turned off)"
-	case unix.SetsockoptInt(u.token, unix.IPPROTO_UDP, unix.UDP_SEGMENT, 0) != nil:
-		u.stats.Segmentation = "sendmmsg (UDP_SEGMENT needs Linux 4.18)"
-	default:
-		u.segment = true
-		u.stats.Segmentation = "UDP_SEGMENT"
+	u.tx.probe(u.cfg.NoSegmentation)
+	if u.mcast >= 0 {
+		u.rx.probe(u.cfg.NoCoalescing)
+	} else {
+		u.rxToken.probe(u.cfg.NoCoalescing)
 	}
+}
+
+func (s *sender) probe(off bool) {
 	switch {
-	case u.cfg.NoCoalescing:
-		u.stats.Coalescing = "recvmmsg (UDP_GRO is turned off)"
-	case unix.SetsockoptInt(u.mcast, unix.IPPROTO_UDP, unix.UDP_GRO, 1) != nil:
-		u.stats.Coalescing = "recvmmsg (UDP_GRO needs Linux 5.0)"
+	case off:
+		s.stats.Segmentation = "sendmmsg (UDP_SEGMENT is turned off)"
+	case unix.SetsockoptInt(s.fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT, 0) != nil:
+		s.stats.Segmentation = "sendmmsg (UDP_SEGMENT needs Linux 4.18)"
 	default:
-		u.stats.Coalescing = "UDP_GRO"
+		s.segment = true
+		s.stats.Segmentation = "UDP_SEGMENT"
+	}
+}
+
+func (r *receiver) probe(off bool) {
+	switch {
+	case off:
+		r.stats.Coalescing = "recvmmsg (UDP_GRO is turned off)"
+	case unix.SetsockoptInt(r.fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1) != nil:
+		r.stats.Coalescing = "recvmmsg (UDP_GRO needs Linux 5.0)"
+	default:
+		r.stats.Coalescing = "UDP_GRO"
 	}
 }
 
@@ -34,6 +42,15 @@ const netOffset = ^uint32(0x100000) + 1
 // filterOwn has the kernel drop what comes from our own token socket before it costs a
 // wake-up.
 func (u *UDP) filterOwn(fd int) {
+	if err := attachFilter(fd, u.ownFilter()); err != nil {
+		u.stats.Filter = "user space (SO_ATTACH_FILTER: " + err.Error() + ")"
+		return
+	}
+	u.stats.Filter = "SO_ATTACH_FILTER"
+}
+
+// ownFilter is the whole of a filter that drops what comes from our own token socket.
+func (u *UDP) ownFilter() []unix.SockFilter {
 	var source []uint32 // the words of our address, at consecutive offsets of the IP header
 	first := uint32(12)
 	end := 8
@@ -56,14 +73,7 @@ func (u *UDP) filterOwn(fd int) {
 			unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: netOffset + first + uint32(4*i)},
 			unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: word, Jf: uint8(2*(n-i-1) + 1)})
 	}
-	prog = append(prog,
+	return append(prog,
 		unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0},
 		unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: ^uint32(0)})
-	err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
-		&unix.SockFprog{Len: uint16(len(prog)), Filter: unsafe.SliceData(prog)})
-	if err != nil {
-		u.stats.Filter = "user space (SO_ATTACH_FILTER: " + err.Error() + ")"
-		return
-	}
-	u.stats.Filter = "SO_ATTACH_FILTER"
 }

@@ -1,6 +1,8 @@
 package link
 
 import (
+	"time"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/qpidd-cluster/qpidd-cluster/ring/wire"
@@ -18,13 +20,15 @@ const (
 	// copyBytes: what is not longer is copied into a block shared by many, so that a small
 	// packet does not pin 64 KiB until everybody has it. Longer ones stay where they are.
 	copyBytes = 16 << 10
-	// tokenPatience is how many packets a token lets pass before it, should the multicasts
-	// never end.
-	tokenPatience = 4096
 )
 
-// receiver is the space for one batch of a socket.
+// receiver takes packets from one socket, in batches.
 type receiver struct {
+	fd    int
+	stats *Stats
+	pool  *wire.Pool
+	small *smallPackets
+
 	msgs    []mmsghdr
 	iovs    []unix.Iovec
 	names   []sockaddr
@@ -34,13 +38,16 @@ type receiver struct {
 	at, n int
 	// empty: the last call took all there was, so that another would be for nothing.
 	empty bool
+	calls int // since begin
 	// Within message at: the rest of its bytes and the size of its packets.
-	rest  []byte
-	size  int
-	block *wire.Block
+	rest    []byte
+	size    int
+	block   *wire.Block
+	arrived time.Duration
 }
 
-func (r *receiver) init(pool *wire.Pool, batch int) {
+func (r *receiver) init(fd int, stats *Stats, pool *wire.Pool, small *smallPackets, batch int) {
+	r.fd, r.stats, r.pool, r.small = fd, stats, pool, small
 	r.msgs = make([]mmsghdr, batch)
 	r.iovs = make([]unix.Iovec, batch)
 	r.names = make([]sockaddr, batch)
@@ -62,70 +69,40 @@ func (r *receiver) place(i int, b *wire.Block) {
 	r.iovs[i].SetLen(len(b.Data))
 }
 
-// Recv implements Link.
-func (u *UDP) Recv(dst []wire.Packet) int {
-	n := 0
-	u.rx.empty, u.rxToken.empty = false, false
-	if len(u.held) == 0 {
-		u.waited = 0
-		u.readTokens()
-	}
-	for n < len(dst) {
-		k := u.read(u.mcast, &u.rx, dst[n:])
-		if k == 0 {
-			break
+// maxCalls bounds what one Recv takes in, should nothing of it be for us and there be no end.
+const maxCalls = 256
+
+// begin lets next ask the kernel again.
+func (r *receiver) begin() { r.empty, r.calls = false, 0 }
+
+// next hands out the next packet, with a reference for the caller, and where it came from,
+// which is valid until the next call. It asks the kernel only if it may, and not again after
+// it has had everything, until begin.
+func (r *receiver) next(ask bool) (p wire.Packet, from *sockaddr, ok bool) {
+	for len(r.rest) == 0 {
+		if !r.nextMessage() && (!ask || !r.fill()) {
+			return wire.Packet{}, nil, false
 		}
-		n += k
 	}
-	u.waited += n
-	if n == len(dst) && u.waited < tokenPatience {
-		return n
+	size := min(r.size, len(r.rest))
+	data := r.rest[:size]
+	r.rest = r.rest[size:]
+	r.block.Retain()
+	if len(r.rest) == 0 {
+		r.block.Release()
 	}
-	k := copy(dst[n:], u.held)
-	rest := copy(u.held, u.held[k:])
-	clear(u.held[rest:])
-	u.held = u.held[:rest]
-	return n + k
+	return wire.Packet{Data: data, Block: r.block, Arrived: r.arrived}, &r.names[r.at], true
 }
 
-// readTokens takes in what the token socket has, before the multicasts are read that it must
-// not overtake.
-func (u *UDP) readTokens() {
-	var p [tokenBatch]wire.Packet
-	k := u.read(u.token, &u.rxToken, p[:])
-	u.held = append(u.held, p[:k]...)
-}
-
-// read hands out packets of one socket, up to len(dst); 0 when the socket is empty.
-func (u *UDP) read(fd int, r *receiver, dst []wire.Packet) int {
-	n := 0
-	for n < len(dst) {
-		if len(r.rest) == 0 && !u.nextMessage(r) {
-			if n > 0 || !u.fill(fd, r) {
-				return n
-			}
-			continue
-		}
-		size := min(r.size, len(r.rest))
-		data := r.rest[:size]
-		r.rest = r.rest[size:]
-		r.block.Retain()
-		if len(r.rest) == 0 {
-			r.block.Release()
-		}
-		u.stats.Received++
-		u.stats.ReceivedBytes += uint64(size)
-		dst[n] = wire.Packet{Data: data, Block: r.block}
-		n++
-	}
-	return n
-}
+// pending tells whether something was read and not handed out yet.
+func (r *receiver) pending() bool { return len(r.rest) > 0 || r.at+1 < r.n }
 
 // fill reads the next batch.
-func (u *UDP) fill(fd int, r *receiver) bool {
-	if r.empty {
+func (r *receiver) fill() bool {
+	if r.empty || r.calls == maxCalls {
 		return false
 	}
+	r.calls++
 	for i := range r.msgs {
 		h := &r.msgs[i].hdr
 		h.Namelen = uint32(len(r.names[i].raw))
@@ -133,8 +110,8 @@ func (u *UDP) fill(fd int, r *receiver) bool {
 		h.Flags = 0
 	}
 	for range 2 {
-		u.stats.RecvCalls++
-		n, errno := recvmmsg(fd, r.msgs)
+		r.stats.RecvCalls++
+		n, errno := recvmmsg(r.fd, r.msgs)
 		if errno == unix.EINTR {
 			continue
 		}
@@ -147,46 +124,39 @@ func (u *UDP) fill(fd int, r *receiver) bool {
 	return false
 }
 
-// nextMessage goes to the next datagram of the batch that is for us.
-func (u *UDP) nextMessage(r *receiver) bool {
+// nextMessage goes to the next datagram of the batch.
+func (r *receiver) nextMessage() bool {
 	for r.at+1 < r.n {
 		r.at++
 		m := &r.msgs[r.at]
-		from := &r.names[r.at]
-		from.len = m.hdr.Namelen
+		r.names[r.at].len = m.hdr.Namelen
 		data := r.blocks[r.at].Data[:m.len]
 		if m.hdr.Flags&unix.MSG_TRUNC != 0 {
-			u.stats.Truncated++
+			r.stats.Truncated++
 			continue
 		}
-		if from.same(&u.own) {
-			u.stats.Own++
+		if len(data) == 0 {
+			r.stats.Foreign++
 			continue
 		}
-		header, err := wire.ParseHeader(data)
-		if err != nil {
-			u.stats.Foreign++
-			continue
-		}
-		u.learn(&header, from)
-		r.size = r.control[r.at].coalesced(int(m.hdr.Controllen))
+		r.size, r.arrived = r.control[r.at].read(int(m.hdr.Controllen))
 		if r.size <= 0 {
 			r.size = len(data)
 		}
-		u.take(r, data)
+		r.take(data)
 		return true
 	}
 	return false
 }
 
 // take makes a datagram the one being handed out.
-func (u *UDP) take(r *receiver, data []byte) {
+func (r *receiver) take(data []byte) {
 	if len(data) <= copyBytes {
-		r.rest, r.block = u.small.copy(data)
+		r.rest, r.block = r.small.copy(data)
 		return
 	}
 	r.rest, r.block = data, r.blocks[r.at]
-	r.place(r.at, u.pool.Get())
+	r.place(r.at, r.pool.Get())
 }
 
 // smallPackets is a block that small packets are copied into one after the other.

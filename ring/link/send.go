@@ -2,7 +2,6 @@ package link
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"unsafe"
 
@@ -22,8 +21,15 @@ const (
 	sendPatience = 5 // ms
 )
 
-// sender is the space for a batch.
+// sender collects what is to be sent over one socket and sends it in batches.
 type sender struct {
+	fd    int
+	stats *Stats
+
+	segment bool // UDP_SEGMENT works
+	// segmentLimit: packets of this length and more are not sent that way.
+	segmentLimit int
+
 	msgs    [sendBatch]mmsghdr
 	iovs    [sendBatch * maxSegments]unix.Iovec
 	names   [sendBatch]sockaddr
@@ -33,61 +39,68 @@ type sender struct {
 	iovUsed int
 }
 
-func (s *sender) init() {
+func (s *sender) init(fd int, stats *Stats) {
+	s.fd, s.stats = fd, stats
+	s.segmentLimit = wire.MaxPacketBytes + 1
 	for i := range s.msgs {
 		h := &s.msgs[i].hdr
 		h.Name = &s.names[i].raw[0]
 	}
 }
 
-// Send implements Link.
-func (u *UDP) Send(datagrams []wire.Datagram) {
-	for len(datagrams) > 0 {
-		if u.tx.used == sendBatch {
-			u.flush()
-		}
-		datagrams = datagrams[u.add(datagrams):]
+// run is how many of datagrams, from the first on, one message can take: those that go to the
+// same place, and that the kernel can cut apart again.
+func (s *sender) run(datagrams []wire.Datagram) int {
+	if !s.segment {
+		return 1
 	}
-	u.flush()
+	return segments(datagrams, s.segmentLimit)
 }
 
-// add makes the next message of the batch of one datagram, or of several that the kernel can
-// cut apart, and returns how many.
-func (u *UDP) add(datagrams []wire.Datagram) int {
-	d := datagrams[0]
-	to := u.group
-	n := 1
-	if d.To != 0 {
-		addr, known := u.peers[d.To]
-		if !known {
-			u.stats.NoAddress++
-			return 1
-		}
-		to = addr
-	} else if u.segment {
-		n = segments(datagrams, u.segmentLimit)
+// add makes a message of datagrams, as many as run says at the most, to one address.
+func (s *sender) add(to *sockaddr, datagrams []wire.Datagram) {
+	if s.used == sendBatch {
+		s.flush()
 	}
-	s := &u.tx
 	i := s.used
 	s.used++
-	s.names[i] = to
-	s.counts[i] = n
+	s.names[i] = *to
+	s.counts[i] = len(datagrams)
 	h := &s.msgs[i].hdr
 	h.Namelen = to.len
 	h.Iov = &s.iovs[s.iovUsed]
-	vectors := s.gather(datagrams[:n])
+	vectors := s.gather(datagrams)
 	h.SetIovlen(vectors)
 	h.Control = nil
 	h.SetControllen(0)
-	if n > 1 {
+	if len(datagrams) > 1 {
 		h.Control = &s.control[i][0]
-		h.SetControllen(s.control[i].setSegment(len(d.Data)))
+		h.SetControllen(s.control[i].setSegment(len(datagrams[0].Data)))
 	}
-	return n
 }
 
-// segments is how many datagrams from the first on the kernel can cut out of one buffer:
-// multicasts of one size below limit, of which the last may be shorter.
+// addTo makes a message to each of several addresses, all of the same memory.
+func (s *sender) addTo(list []sockaddr, datagrams []wire.Datagram) {
+	for i := range list {
+		if i == 0 || s.used == sendBatch {
+			s.add(&list[i], datagrams)
+			continue
+		}
+		j := s.used
+		s.used++
+		s.names[j], s.counts[j], s.control[j] = list[i], s.counts[j-1], s.control[j-1]
+		h, last := &s.msgs[j].hdr, &s.msgs[j-1].hdr
+		h.Namelen, h.Iov, h.Iovlen = list[i].len, last.Iov, last.Iovlen
+		h.Control = nil
+		h.SetControllen(0)
+		if last.Control != nil {
+			h.Control, h.Controllen = &s.control[j][0], last.Controllen
+		}
+	}
+}
+
+// segments is how many datagrams from the first on the kernel can cut out of one buffer: those
+// for the same destination, of one size below limit, of which the last may be shorter.
 func segments(datagrams []wire.Datagram, limit int) int {
 	size := len(datagrams[0].Data)
 	if size >= limit {
@@ -97,7 +110,7 @@ func segments(datagrams []wire.Datagram, limit int) int {
 	for i := 1; i < len(datagrams); i++ {
 		n := len(datagrams[i].Data)
 		total += n
-		if datagrams[i].To != 0 || n > size || i == maxSegments || total > maxSegmentBytes {
+		if datagrams[i].To != datagrams[0].To || n > size || i == maxSegments || total > maxSegmentBytes {
 			return i
 		}
 		if n < size {
@@ -129,19 +142,18 @@ func (s *sender) gather(datagrams []wire.Datagram) int {
 }
 
 // flush sends the batch. A message the kernel refuses is dropped, after the causes that pass.
-func (u *UDP) flush() {
-	s := &u.tx
+func (s *sender) flush() {
 	at := 0
 	waited := false
 	for at < s.used {
-		u.stats.SendCalls++
-		n, errno := sendmmsg(u.token, s.msgs[at:s.used])
+		s.stats.SendCalls++
+		n, errno := sendmmsg(s.fd, s.msgs[at:s.used])
 		if errno == 0 {
 			for _, c := range s.counts[at : at+n] {
-				u.stats.Sent += uint64(c)
+				s.stats.Sent += uint64(c)
 			}
 			for i := range s.msgs[at : at+n] {
-				u.stats.SentBytes += uint64(s.msgs[at+i].len)
+				s.stats.SentBytes += uint64(s.msgs[at+i].len)
 			}
 			at += n
 			continue
@@ -151,13 +163,13 @@ func (u *UDP) flush() {
 			continue
 		case (errno == unix.EAGAIN || errno == unix.ENOBUFS) && !waited:
 			waited = true
-			poll := []unix.PollFd{{Fd: int32(u.token), Events: unix.POLLOUT}}
+			poll := []unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLOUT}}
 			_, _ = unix.Poll(poll, sendPatience)
 			continue
-		case s.counts[at] > 1 && u.cannotCut(at, errno):
-			u.sendCut(at)
+		case s.counts[at] > 1 && s.cannotCut(at, errno):
+			s.sendCut(at)
 		default:
-			u.stats.SendErrors += uint64(s.counts[at])
+			s.stats.SendErrors += uint64(s.counts[at])
 		}
 		at++
 	}
@@ -168,16 +180,16 @@ func (u *UDP) flush() {
 // cannotCut reports whether a message failed because it was to be cut, and notes what not to
 // try again: packets longer than the MTU, which are fragmented one by one (recovery packets
 // are; all are where netmtu is set too high), or UDP_SEGMENT at all.
-func (u *UDP) cannotCut(at int, why unix.Errno) bool {
+func (s *sender) cannotCut(at int, why unix.Errno) bool {
 	switch why {
 	case unix.EMSGSIZE, unix.EINVAL:
-		u.segmentLimit = min(u.segmentLimit, u.tx.segmentSize(at))
-		u.stats.Segmentation = fmt.Sprintf(
+		s.segmentLimit = min(s.segmentLimit, s.segmentSize(at))
+		s.stats.Segmentation = fmt.Sprintf(
 			"UDP_SEGMENT, but for packets of %d bytes and more (longer than the interface's MTU)",
-			u.segmentLimit)
+			s.segmentLimit)
 	case unix.EIO, unix.EOPNOTSUPP:
-		u.segment = false
-		u.stats.Segmentation = "sendmmsg (the interface refuses UDP_SEGMENT: " + why.Error() + ")"
+		s.segment = false
+		s.stats.Segmentation = "sendmmsg (the interface refuses UDP_SEGMENT: " + why.Error() + ")"
 	default:
 		return false
 	}
@@ -189,24 +201,30 @@ func (s *sender) segmentSize(at int) int {
 }
 
 // sendCut sends a message packet by packet.
-func (u *UDP) sendCut(at int) {
-	s := &u.tx
+func (s *sender) sendCut(at int) {
 	h := &s.msgs[at].hdr
 	size := s.segmentSize(at)
 	var data []byte
 	for _, v := range unsafe.Slice(h.Iov, int(h.Iovlen)) {
 		data = append(data, unsafe.Slice(v.Base, int(v.Len))...)
 	}
-	to := u.token
-	name := u.sockaddr(s.names[at].addrPort())
+	var one [1]mmsghdr
+	var vector unix.Iovec
+	one[0].hdr = unix.Msghdr{Name: h.Name, Namelen: h.Namelen, Iov: &vector}
+	one[0].hdr.SetIovlen(1)
 	for len(data) > 0 {
 		n := min(size, len(data))
-		err := unix.Sendto(to, data[:n], unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, name)
-		if err != nil && !errors.Is(err, unix.EINTR) {
-			u.stats.SendErrors++
+		vector.Base = &data[0]
+		vector.SetLen(n)
+		_, errno := sendmmsg(s.fd, one[:])
+		if errno == unix.EINTR {
+			continue
+		}
+		if errno != 0 {
+			s.stats.SendErrors++
 		} else {
-			u.stats.Sent++
-			u.stats.SentBytes += uint64(n)
+			s.stats.Sent++
+			s.stats.SentBytes += uint64(n)
 		}
 		data = data[n:]
 	}

@@ -26,12 +26,12 @@ func open(t *testing.T, change ...func(*Config)) *UDP {
 	for _, f := range change {
 		f(&cfg)
 	}
-	u, err := Open(cfg)
+	l, err := Open(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { u.Close() })
-	return u
+	t.Cleanup(func() { l.Close() })
+	return l.(*UDP)
 }
 
 // receive waits for n packets and returns copies of them.
@@ -56,7 +56,7 @@ func receive(t *testing.T, u *UDP, n int) [][]byte {
 	return got
 }
 
-func wait(u *UDP, ms int) bool {
+func wait(u Link, ms int) bool {
 	var fds []unix.PollFd
 	for _, fd := range u.FDs() {
 		fds = append(fds, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
@@ -124,13 +124,21 @@ func exchange(t *testing.T, change func(*Config)) (a, b *UDP) {
 
 func TestExchange(t *testing.T) {
 	a, _ := exchange(t, func(*Config) {})
-	if s := a.Stats(); a.segment && s.SendCalls > 5 {
+	if s := a.Stats(); a.tx.segment && s.SendCalls > 5 {
 		t.Errorf("%d calls for a batch: %+v", s.SendCalls, s)
 	}
 }
 
 func TestExchangeWithoutOffloads(t *testing.T) {
 	exchange(t, func(c *Config) { c.NoSegmentation, c.NoCoalescing = true, true })
+}
+
+func TestExchangeBroadcast(t *testing.T) {
+	exchange(t, func(c *Config) { c.Broadcast, c.Group = true, netip.Addr{} })
+}
+
+func TestExchangeOnThisHost(t *testing.T) {
+	exchange(t, func(c *Config) { c.TTL = TTLHost })
 }
 
 // TestExchangeIPv6 needs an interface, as Linux does not deliver IPv6 multicast on lo. In a
@@ -243,10 +251,13 @@ func TestConfig(t *testing.T) {
 		"group":        {Address: addr, Group: addr},
 		"families":     {Address: addr, Group: netip.MustParseAddr("ff15::1")},
 		"ttl":          {Address: addr, Group: group, TTL: 256},
+		"no broadcast": {Address: netip.MustParseAddr("fd00::1"), Broadcast: true},
 		"interface":    {Address: addr, Group: group, Interface: "nonesuch0"},
 		"not our own":  {Address: netip.MustParseAddr("192.0.2.200"), Group: group},
 		"any address":  {Address: netip.IPv4Unspecified(), Group: group},
 		"multicast ip": {Address: group, Group: group},
+		"transport":    {Address: addr, Group: group, Transport: "tcp"},
+		"peer":         {Address: addr, Transport: Unicast, Peers: map[wire.NodeID]netip.AddrPort{2: netip.MustParseAddrPort("[fd00::1]:5405")}},
 	} {
 		if u, err := Open(c); err == nil {
 			u.Close()

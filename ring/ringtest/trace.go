@@ -24,6 +24,9 @@ func Describe(data []byte) string {
 			for _, r := range t.Requests() {
 				s += fmt.Sprintf(" want=%d", r.Seq)
 			}
+			if k := &t.Marks; len(k.Received) > 0 {
+				s += fmt.Sprintf(" keeper=%v quiet=%d received=%v", k.Keeper, k.Quiet, k.Received)
+			}
 			return s
 		}
 	case wire.TypeMcast:
@@ -52,6 +55,9 @@ func Describe(data []byte) string {
 			for i, slot := range c.Slots[:c.Index] {
 				s += fmt.Sprintf(" %v:{%v aru=%d delivered=%d received=%v}",
 					c.Members[i], slot.Ring, slot.Aru, slot.Delivered, slot.Received)
+			}
+			if len(c.Announced) > 0 {
+				s += fmt.Sprintf(" announced=%v", c.Announced)
 			}
 			return s
 		}

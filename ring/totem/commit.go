@@ -14,9 +14,10 @@ func (m *Machine) createCommit() {
 	c := &m.commit
 	m.scratch = m.proc.minus(m.failed, m.scratch)
 	*c = wire.Commit{
-		Ring:    wire.RingID{Rep: m.self, Seq: m.highRing + 4},
-		Members: append(c.Members[:0], m.scratch...),
-		Slots:   append(c.Slots[:0], make([]wire.Slot, len(m.scratch))...),
+		Ring:      wire.RingID{Rep: m.self, Seq: m.highRing + 4},
+		Members:   append(c.Members[:0], m.scratch...),
+		Slots:     append(c.Slots[:0], make([]wire.Slot, len(m.scratch))...),
+		Announced: c.Announced[:0],
 	}
 	m.enterCommit()
 }
@@ -72,8 +73,9 @@ func (m *Machine) copyCommit(c *wire.Commit) {
 	}
 	members := append(m.commit.Members[:0], c.Members...)
 	slots := append(m.commit.Slots[:0], c.Slots...)
+	announced := append(m.commit.Announced[:0], c.Announced...)
 	m.commit = *c
-	m.commit.Members, m.commit.Slots = members, slots
+	m.commit.Members, m.commit.Slots, m.commit.Announced = members, slots, announced
 }
 
 // enterCommit fills our slot and passes the token on. From here on the order counts for the
@@ -87,11 +89,12 @@ func (m *Machine) enterCommit() {
 	c := &m.commit
 	m.newMemb.set(c.Members)
 	m.fillSlot(c)
+	m.announce(c)
 	m.ring = c.Ring
 	m.highRing = max(m.highRing, m.ring.Seq)
 	m.out.RingSeq, m.out.SaveRing = m.ring.Seq, true
 	m.state = Commit
-	m.flow = flow{}
+	m.flow.begin(&m.cfg)
 	m.timers.stop(timerJoin)
 	m.timers.stop(timerConsensus)
 	m.restartTokenTimers()

@@ -45,23 +45,39 @@ type Config struct {
 	// so a receiver may sleep through several rotations before its kernel drops anything.
 	WindowSize  int
 	MaxMessages int
+	// MaxWindow is how far the window may grow where all members announce themselves; a visit
+	// may have half of it then. It grows while packets wait and none is lost, from WindowSize.
+	// 1024 if WindowSize is left to its default, else WindowSize: who sets it means it.
+	MaxWindow int
+
+	// Plain members announce nothing, and take part as corosync does.
+	Plain bool
 
 	// NetMTU is the longest packet, in recovery; in operation packets are one header (45
 	// bytes) shorter, so that recovery can wrap them. 1500. Longer packets than the interface
 	// takes are fragmented and lose UDP_SEGMENT: over IPv6, whose headers are 48 bytes, an MTU
 	// of 1500 wants 1497 or less here.
 	NetMTU int
+	// MaxPacketBytes is the longest packet that the link carries, in however many pieces: more
+	// than NetMTU, as others may have a larger one. wire.MaxPacketBytes.
+	MaxPacketBytes int
+	// MaxNetMTU is how long packets may become in rings whose members announce themselves, where
+	// packets of that length were heard by all from all. NetMTU if 0.
+	MaxNetMTU int
 }
 
 // Limits of the configuration.
 const (
-	minTimeout     = 30 * time.Millisecond
-	minNetMTU      = 256
-	maxNetMTU      = 65000
-	maxWindow      = 4096
-	defaultToken   = 3000 * time.Millisecond
-	defaultCoeff   = 650 * time.Millisecond
-	defaultRetries = 4
+	minTimeout = 30 * time.Millisecond
+	minNetMTU  = 256
+	maxNetMTU  = 65000
+	maxWindow  = 4096
+	// defaultMaxWindow: 1024 packets take 2.3 MB of a receiver's 4 MiB.
+	defaultWindow    = 256
+	defaultMaxWindow = 1024
+	defaultToken     = 3000 * time.Millisecond
+	defaultCoeff     = 650 * time.Millisecond
+	defaultRetries   = 4
 )
 
 // WithDefaults fills in what is zero.
@@ -87,9 +103,15 @@ func (c Config) WithDefaults() Config {
 	number(&c.FailRecvConst, 2500)
 	number(&c.SeqnoUnchangedConst, 30)
 	number(&c.MissCountConst, 5)
-	number(&c.WindowSize, 256)
+	if c.WindowSize == 0 {
+		number(&c.MaxWindow, defaultMaxWindow)
+		c.WindowSize = min(defaultWindow, c.MaxWindow)
+	}
+	number(&c.MaxWindow, c.WindowSize)
 	number(&c.MaxMessages, 64)
 	number(&c.NetMTU, 1500)
+	number(&c.MaxPacketBytes, wire.MaxPacketBytes)
+	number(&c.MaxNetMTU, c.NetMTU)
 	return c
 }
 
@@ -128,7 +150,9 @@ func (c Config) Validate() error {
 		{"miss_count_const", c.MissCountConst, 1, 255},
 		{"window_size", c.WindowSize, 1, maxWindow},
 		{"max_messages", c.MaxMessages, 1, maxWindow},
+		{"largest window_size", c.MaxWindow, c.WindowSize, maxWindow},
 		{"netmtu", c.NetMTU, minNetMTU, maxNetMTU},
+		{"largest netmtu", c.MaxNetMTU, c.NetMTU, maxNetMTU},
 	} {
 		if n.v < n.min || n.v > n.max {
 			return fmt.Errorf("totem: %s is %d, must be %d to %d", n.name, n.v, n.min, n.max)
@@ -136,6 +160,3 @@ func (c Config) Validate() error {
 	}
 	return nil
 }
-
-// PayloadBytes is the room for messages in one packet.
-func (c Config) PayloadBytes() int { return c.NetMTU - 2*wire.McastBytes }

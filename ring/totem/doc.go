@@ -29,7 +29,7 @@
 //	             commit token, second pass
 //
 // Files: machine (entry and dispatch), gather, commit, recovery, install (the two
-// configurations), token (a visit), request (retransmission), flow, hold, mcast, output,
+// configurations), token (a visit), request (retransmission), flow, frames, hold, marks, mcast, output,
 // damper, queue, timers, sets. "Section n" in comments means docs/ring-protocol.md.
 //
 // Departures from the protocol as corosync has it; none is visible to a peer as an error:
@@ -52,9 +52,13 @@
 //   - When recovery fails, the lists of the gathering before it are forgotten, as after a ring
 //     that was installed; otherwise two halves that just parted can exclude each other again
 //     and again.
+//   - Who has shown since our ring began that it is in another is not believed any more as to who
+//     of ours is dead; corosync goes by the node id, which one that starts anew has, too, and then
+//     the living are failed one by one on the word of one who means their view of the dead.
 //   - After several rings in quick succession a member rests for a join interval before it
 //     takes others' packets as a cause for the next (damper.go).
 //   - The pause check (corosync drops joins queued while the process slept) is left out:
 //     stale joins are told by their ring number.
+//   - Where all members announce that they understand it, the token has marks (marks.go).
 //   - A sender that has used up the window may still send one packet a visit.
 package totem

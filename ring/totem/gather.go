@@ -15,7 +15,7 @@ func (m *Machine) enterGather() {
 	m.quitRecovery()
 	m.stats.Gathers++
 	m.discard = true
-	m.holding, m.idle = false, false
+	m.holding, m.idle, m.wanted = false, false, false
 	m.selfCommit, m.selfToken = false, false
 	m.recovery.started = false
 	m.proc.add(m.self)
@@ -51,6 +51,7 @@ func (m *Machine) onJoin(p wire.Packet) {
 	m.highRing = max(m.highRing, j.RingSeq)
 	m.joinProc.set(j.Proc)
 	m.joinFail.set(j.Failed)
+	m.noteElsewhere(j)
 	switch m.state {
 	case Operational:
 		if m.staleJoin(j) {
@@ -139,10 +140,28 @@ func (m *Machine) noteConsensus(j *wire.Join) {
 	}
 }
 
+// noteElsewhere: a join that knows of its sender alone, from after our ring, is that of a member
+// which is in our ring no more: it has started anew, or gone on by itself. Those whom it fails from
+// then on it does not know from our ring: it may take them for dead because they do so of who was
+// there before it. Believed by all of our ring, that would fail the living one by one.
+func (m *Machine) noteElsewhere(j *wire.Join) {
+	if len(m.joinProc) == 1 && m.joinProc[0] == j.From && m.memb.has(j.From) && j.RingSeq > m.oldRing.Seq {
+		m.elsewhere.add(j.From)
+	}
+}
+
+// shuns: the sender was not in our ring, and takes us for dead, as it may have heard of one that
+// had our node id before. Were it dead to us for that, we would differ from others of which it
+// thinks better, and all would end up alone, again and again. We do not hear it; when its ring, or
+// ours, is there, it has forgotten. (Corosync fails it.)
+func (m *Machine) shuns(j *wire.Join) bool {
+	return m.joinFail.has(m.self) && !m.memb.has(j.From)
+}
+
 // learnJoin takes over what a join says. Only somebody of our own ring can tell us who of it
 // is dead; who takes us for dead is dead to us. It reports whether that changed anything.
 func (m *Machine) learnJoin(j *wire.Join) bool {
-	if m.failed.has(j.From) {
+	if m.failed.has(j.From) || m.shuns(j) {
 		return false
 	}
 	before := len(m.proc) + len(m.failed)
@@ -153,7 +172,7 @@ func (m *Machine) learnJoin(j *wire.Join) bool {
 	switch {
 	case m.joinFail.has(m.self):
 		m.failed.add(j.From)
-	case m.memb.has(j.From):
+	case m.memb.has(j.From) && !m.elsewhere.has(j.From):
 		m.failed.union(m.joinFail)
 	}
 	return len(m.proc)+len(m.failed) > before

@@ -84,16 +84,21 @@ func (m *Machine) useHeld() {
 	sent := m.multicastQueued(t, m.withinQueue(t, m.allowance(t)))
 	m.flow.update(t, sent)
 	m.updateTokenAru(t)
-	m.letGo()
+	m.mark(t)
+	if sent > 0 {
+		t.Marks.Quiet = 0
+	}
+	m.letGo(m.memb.after(m.self))
 	m.deliver()
+	m.releaseMarked()
 }
 
 // letGo passes a held token on.
-func (m *Machine) letGo() {
+func (m *Machine) letGo(to wire.NodeID) {
 	m.holding = false
 	m.busy()
 	m.restartTokenTimers()
-	m.passToken()
+	m.passToken(to)
 }
 
 // onHoldTimer lets the token go round once; it is held again when it returns.
@@ -102,19 +107,23 @@ func (m *Machine) onHoldTimer() {
 		return
 	}
 	m.holding = false
-	m.passToken()
+	m.passToken(m.memb.after(m.self))
 }
 
-// askForToken asks the representative to let go of the token, and again until it comes: the
+// askForToken asks who keeps the token to let go of it, and again until it comes: the
 // request may be lost.
 func (m *Machine) askForToken() {
-	if m.state != Operational || m.representative() {
+	if m.state != Operational || m.representative() && !m.marked() {
 		return
+	}
+	to := wire.NodeID(0)
+	if m.marked() {
+		to = m.token.Marks.Keeper
 	}
 	m.unchanged = 0
 	m.timers.start(timerWant, m.now+m.cfg.Join)
 	c := wire.HoldCancel{Node: m.self, Ring: m.ring}
-	m.out.end(0, c.Append(m.out.begin(wire.HeaderBytes+16)))
+	m.out.end(to, c.Append(m.out.begin(wire.HeaderBytes+16)))
 }
 
 func (m *Machine) onHoldCancel(p wire.Packet) {
@@ -126,12 +135,16 @@ func (m *Machine) onHoldCancel(p wire.Packet) {
 	if c.Ring != m.ring || c.Node == m.self || m.state != Operational {
 		return
 	}
+	if m.marked() {
+		m.onWanted(c.Node)
+		return
+	}
 	m.unchanged = 0
 	m.idle = false
 	switch {
 	case !m.representative():
 	case m.holding:
-		m.letGo()
+		m.letGo(m.memb.after(m.self))
 	default:
 		m.repeatToken()
 	}
@@ -153,7 +166,11 @@ func (m *Machine) onMergeDetect(p wire.Packet) {
 		m.stats.Malformed++
 		return
 	}
-	if d.Ring != m.ring && d.From != m.self {
+	switch {
+	case d.From == m.self:
+	case d.Ring == m.ring:
+		m.onProbe(&d, len(p.Data))
+	default:
 		m.onForeign(d.From)
 	}
 }

@@ -35,6 +35,7 @@ func (m *Machine) install() {
 	m.proc = append(m.proc[:0], m.newMemb...)
 	// Without this a late join could complete a commit with a dead member.
 	m.failed, m.consensus, m.leaving = m.failed[:0], m.consensus[:0], m.leaving[:0]
+	m.elsewhere = m.elsewhere[:0]
 	m.oldRing = m.ring
 	m.saved, m.settled = false, false
 	m.deaf = false

@@ -39,6 +39,7 @@ type Stats struct {
 	Duplicates      uint64 // packets we had
 	OutOfRange      uint64 // packets beyond the queue
 	Tokens          uint64 // visits
+	Passed          uint64 // of those, that somebody did in our place
 	Packets         uint64 // new packets multicast by us
 	Delivered       uint64 // packets delivered
 	Retransmitted   uint64 // packets we multicast again for others
@@ -46,6 +47,7 @@ type Stats struct {
 	TokenRepeats    uint64
 	TokenLosses     uint64
 	Gathers         uint64
+	Deaf            uint64 // times that we failed to receive and left the ring for it
 	Rings           uint64 // rings we were in
 	Damped          uint64 // causes for yet another ring that were left for later
 	RecoveryPackets uint64 // old packets we sent in recovery
@@ -55,9 +57,13 @@ type Stats struct {
 // sendBlockBytes holds a full UDP_SEGMENT buffer. Packets of several visits share a block.
 const sendBlockBytes = 64 << 10
 
-// sendBlocksKept: a rotation's worth of ours (MaxMessages*NetMTU = 96 KB, two blocks) is held
-// for up to three rotations until everybody has it; twice that for the ring before.
-const sendBlocksKept = 16
+// sendBlocksKept is how many blocks stay ready for use: what we multicast in a visit (half of
+// the largest window, 768 KB by default, 12 blocks) is held for up to three rotations until
+// everybody has it; twice that for the ring before.
+func sendBlocksKept(c *Config) int {
+	visit := max(c.MaxMessages, c.MaxWindow/2) * c.NetMTU
+	return 2 * 3 * (1 + visit/sendBlockBytes)
+}
 
 // Machine is one member. It belongs to one goroutine.
 type Machine struct {
@@ -81,6 +87,7 @@ type Machine struct {
 	failed    nodeSet     // of those, whom we take for dead
 	consensus nodeSet     // of those, who have the same two lists as we
 	leaving   nodeSet     // who said goodbye since the last configuration
+	elsewhere nodeSet     // of memb, who is not in oldRing any more
 	damper    damper
 	deaf      bool      // we failed to receive: the next ring is ours alone
 	join      wire.Join // decoding space
@@ -102,6 +109,8 @@ type Machine struct {
 	oldAru    wire.Seq
 	oldHigh   wire.Seq
 
+	understood wire.Features // by all members of the ring
+	frames     frames
 	commit     wire.Commit
 	commitRecv wire.Commit // decoding space
 	recovery   recovery
@@ -113,8 +122,9 @@ type Machine struct {
 	discard   bool       // no token counts until recovery
 	aruStuck  int        // visits at which we held the aru down without progress
 	unchanged int        // visits without a new packet
-	holding   bool       // we are the representative and keep the token
-	idle      bool       // we believe that the token is held
+	holding   bool       // we keep the token
+	idle      bool       // we believe that somebody keeps the token
+	wanted    bool       // somebody asked for the token before it came to us
 	resend    []byte     // what we passed on last
 	resendTo  wire.NodeID
 	flow      flow
@@ -141,8 +151,10 @@ func New(cfg Config, source Source, out *Output, now time.Duration) (*Machine, e
 	m := &Machine{
 		cfg: cfg, self: cfg.Node, source: source, out: out, now: now,
 		queue: newQueue(), recovered: newQueue(),
-		pool: wire.NewPool(max(sendBlockBytes, cfg.NetMTU), sendBlocksKept),
+		pool: wire.NewPool(max(sendBlockBytes, cfg.MaxNetMTU), sendBlocksKept(&cfg)),
 	}
+	m.flow.begin(&m.cfg)
+	m.frames.reset(1, &m.cfg)
 	m.ring = wire.RingID{Rep: m.self, Seq: cfg.RingSeq + 1}
 	m.oldRing = m.ring
 	m.highRing = m.ring.Seq

@@ -113,7 +113,7 @@ func (m *Machine) multicastOne(t *wire.Token) bool {
 		if m.source.Packets() == 0 {
 			return false
 		}
-		most := size + m.cfg.PayloadBytes()
+		most := size + m.PayloadBytes()
 		buf = m.space(most)
 		n := m.source.Pack(buf[size:most])
 		if n == 0 {

@@ -20,6 +20,8 @@ type recovery struct {
 // enterRecovery works out who comes along and what they lack.
 func (m *Machine) enterRecovery() {
 	m.comingAlong()
+	m.understood = common(&m.commit)
+	m.frames.reset(len(m.newMemb), &m.cfg)
 	m.recovered.reset(m.out)
 	m.state = Recovery
 	m.discard = false
@@ -37,7 +39,7 @@ func (m *Machine) enterRecovery() {
 	}
 	m.aru, m.high, m.lastAru, m.lastSeq, m.safe = 0, 0, 0, 0, 0
 	m.aruStuck, m.unchanged = 0, 0
-	m.holding, m.idle = false, false
+	m.holding, m.idle, m.wanted = false, false, false
 	first := wire.Seq(0)
 	m.tokenSeq = first - 1
 	m.restartTokenTimers()
@@ -49,8 +51,10 @@ func (m *Machine) startToken() {
 	m.recovery.flagged = m.recovery.left > 0
 	m.token = wire.Token{
 		Aru: ^wire.Seq(0), AruAddr: m.self, Ring: m.ring, Retrans: m.recovery.flagged,
+		Marks: m.token.Marks,
 	}
-	m.passToken()
+	m.firstMarks(&m.token.Marks)
+	m.passToken(m.active().after(m.self))
 	m.restartTokenTimers()
 }
 
@@ -63,8 +67,8 @@ func (m *Machine) nextOld() []byte {
 		}
 		m.recovery.left--
 		old := m.queue.get(m.recovery.next).Data
-		if wire.McastBytes+len(old) > wire.MaxPacketBytes {
-			continue // no datagram can carry it; only a peer with knet has such packets
+		if wire.McastBytes+len(old) > m.cfg.MaxPacketBytes {
+			continue // the link cannot carry it, and so no peer has sent it
 		}
 		m.stats.RecoveryPackets++
 		return old

@@ -16,7 +16,8 @@ import (
 
 // script is a few machines whose packets wait until the script lets them through.
 //
-//	start nodes=(1,2,3) [key=value ...]   start machines
+//	start nodes=(1,2,3) [plain=(1,2)] [key=value ...]
+//	                                      start machines, some of which announce nothing
 //	send node=1 [text ...]                queue packets; a line of input each
 //	run [packets=n] [trace]               deliver what is on the way, in order, up to n packets
 //	drop from=1 to=2 type=mcast [skip=n] [count=n]
@@ -24,6 +25,7 @@ import (
 //	tick ms=50                            let time pass, in steps, delivering as it does
 //	suspect node=1 of=3 / leave node=1 / crash node=3 / heal
 //	state                                 where everybody is
+//	starving                              who says that packets do not come to whom
 //
 // Every command prints what was delivered, by node.
 type script struct {
@@ -165,6 +167,18 @@ func (s *script) state() {
 			st := n.m.Stats()
 			fmt.Fprintf(&s.out, "%v: %v ring %v members %v safe %d; asked %d, resent %d, recovery %d\n", id, n.m.State(),
 				n.m.Ring(), n.m.Members(), n.m.Safe(), st.Requested, st.Retransmitted, st.RecoveryPackets)
+			if n.config.MaxNetMTU > 0 {
+				fmt.Fprintf(&s.out, "%v: packets of %d bytes\n", id, n.m.PayloadBytes())
+			}
+		}
+	}
+}
+
+func (s *script) starving() {
+	for _, id := range s.ids {
+		if n := s.nodes[id]; n != nil {
+			who, yes := n.m.Starving()
+			fmt.Fprintf(&s.out, "%v: %v %v, deaf %d\n", id, yes, who, n.m.Stats().Deaf)
 		}
 	}
 }
@@ -189,12 +203,14 @@ func (s *script) command(t *testing.T, d *datadriven.TestData) string {
 	switch n := s.nodes[node("node")]; d.Cmd {
 	case "start":
 		arg, _ := d.Arg("nodes")
+		plain, _ := d.Arg("plain")
 		for _, v := range arg.Vals {
 			var id int
 			fmt.Sscan(v, &id)
 			err = s.start(totem.Config{
-				Node: wire.NodeID(id), Token: time.Second,
-				MaxMessages: number("max_messages", 17), WindowSize: number("window", 50),
+				Node: wire.NodeID(id), Token: time.Second, Plain: slices.Contains(plain.Vals, v),
+				MaxMessages: number("max_messages", 17), WindowSize: number("window", 50), RingSeq: uint64(number("ringseq", 0)),
+				MaxNetMTU: number("maxnetmtu", 0),
 			})
 		}
 	case "send":
@@ -223,6 +239,8 @@ func (s *script) command(t *testing.T, d *datadriven.TestData) string {
 		delete(s.nodes, n.id)
 	case "state":
 		s.state()
+	case "starving":
+		s.starving()
 	default:
 		t.Fatalf("unknown command %s", d.Cmd)
 	}
@@ -234,7 +252,7 @@ func (s *script) command(t *testing.T, d *datadriven.TestData) string {
 
 // TestScripts runs testdata; -rewrite writes what comes out into the files.
 func TestScripts(t *testing.T) {
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
 		s := &script{now: time.Second, nodes: map[wire.NodeID]*scripted{}}
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			return s.command(t, d)

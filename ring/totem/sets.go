@@ -11,8 +11,19 @@ import (
 type nodeSet []wire.NodeID
 
 func (s nodeSet) has(n wire.NodeID) bool {
-	_, found := slices.BinarySearch(s, n)
+	_, found := s.find(n)
 	return found
+}
+
+func (s nodeSet) find(n wire.NodeID) (int, bool) { return slices.BinarySearch(s, n) }
+
+// index is the place of n, which must be there.
+func (s nodeSet) index(n wire.NodeID) int {
+	i, found := s.find(n)
+	if !found {
+		panic("totem: node is not in the set")
+	}
+	return i
 }
 
 // add puts n in; it reports false when the set is full.

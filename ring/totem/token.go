@@ -22,7 +22,11 @@ func (m *Machine) onToken(p wire.Packet) {
 		m.stats.Stale++
 		return
 	}
-	m.token = m.tokenRecv
+	if !m.intact(&m.tokenRecv) {
+		m.stats.Malformed++
+		return
+	}
+	m.token, m.tokenRecv = m.tokenRecv, m.token // each has memory of its own for its marks
 	m.visit()
 }
 
@@ -48,9 +52,12 @@ func (m *Machine) visit() {
 	asked := m.request(t)
 	sent := m.multicastQueued(t, m.withinQueue(t, allowed-resent))
 	m.flow.update(t, resent+sent)
+	m.adaptWindow(t, sent, resent+asked > 0)
 	m.updateTokenAru(t)
+	m.mark(t)
 	if m.failedToReceive(t, lastAru) {
 		m.quitRecovery()
+		m.stats.Deaf++
 		m.deaf = true
 		m.failed.add(m.self)
 		m.enterGather()
@@ -62,22 +69,30 @@ func (m *Machine) visit() {
 		m.install()
 	}
 	m.restartTokenTimers()
-	m.decideHold(sent > 0, resent+asked > 0)
+	if m.marked() {
+		m.decideKeep(sent > 0, resent+asked > 0)
+	} else {
+		m.decideHold(sent > 0, resent+asked > 0)
+	}
 	if m.holding {
 		m.keepToken()
 	} else {
-		m.passToken()
+		m.passToken(m.active().after(m.self))
+		m.accelerate(sent)
 	}
 	if m.state == Operational {
 		m.deliver()
+		m.releaseMarked()
+		m.probe()
 	}
 }
 
-// passToken sends the token to the member after us and remembers it for repetition.
-func (m *Machine) passToken() {
+// passToken sends the token to a member, normally the one after us, and remembers it for
+// repetition.
+func (m *Machine) passToken(to wire.NodeID) {
 	t := &m.token
 	t.From = m.self
-	t.Target = m.active().after(m.self)
+	t.Target = to
 	if t.Target == m.self {
 		m.resend = m.resend[:0]
 		m.selfToken = true
@@ -145,6 +160,20 @@ func (m *Machine) failedToReceive(t *wire.Token, lastAru wire.Seq) bool {
 	return m.aruStuck > m.cfg.FailRecvConst && t.AruAddr == m.self
 }
 
+// starvingVisits, times MissCountConst, is for how many visits a member has to hold the aru down to
+// count as starving: for so many a packet is missed, and for three times as many it was multicast
+// again at each.
+const starvingVisits = 4
+
+// Starving names a member to which packets do not come however often they are multicast again:
+// multicasts do not reach it, or do not leave those that have them.
+func (m *Machine) Starving() (node wire.NodeID, yes bool) {
+	if m.state != Operational && m.state != Recovery || m.aruStuck < starvingVisits*m.cfg.MissCountConst {
+		return 0, false
+	}
+	return m.token.AruAddr, true
+}
+
 // releaseCovered gives up packets that everybody has: those up to the lower one of two
 // successive arus. One alone does not do: a member may have raised it to what it has itself,
 // before the others had a say.
@@ -153,7 +182,12 @@ func (m *Machine) releaseCovered(t *wire.Token) {
 		return
 	}
 	m.settled = true
-	covered := t.Aru.Min(m.lastAru).Min(m.delivered)
+	if !m.marked() {
+		m.release(t.Aru.Min(m.lastAru).Min(m.delivered))
+	}
+}
+
+func (m *Machine) release(covered wire.Seq) {
 	if m.safe.Less(covered) {
 		m.safe = covered
 	}

@@ -1,5 +1,7 @@
 package wire
 
+import "time"
+
 // Block is a piece of memory that packets point into. One goroutine owns a block and all its
 // references, so the count is a plain int. Who keeps a packet past the call that handed it
 // over retains its block; at the last release the block goes back to its pool.
@@ -79,6 +81,8 @@ func (p *Pool) put(b *Block) {
 type Packet struct {
 	Data  []byte
 	Block *Block
+	// Arrived is the time of day, since 1970, at which the kernel had it; 0: nobody has looked.
+	Arrived time.Duration
 }
 
 // Retain keeps the packet's memory.

@@ -52,7 +52,7 @@ const (
 )
 
 // Header opens every ring message. The target field at offset 9 is left out: over UDP
-// corosync sends whatever its stack held there.
+// corosync sends whatever its stack held there. Over knet it counts, see Target.
 type Header struct {
 	Order        Order
 	Type         Type
@@ -85,6 +85,31 @@ func ParseHeader(b []byte) (Header, error) {
 	h.Node = NodeID(h.Order.Uint32(b[5:]))
 	return h, nil
 }
+
+// Target is whom a packet is for: a node, or 0 for everyone, and of what is no ring packet. Only
+// what came over transport knet has it right.
+func Target(b []byte) NodeID {
+	h, err := ParseHeader(b)
+	if err != nil {
+		return 0
+	}
+	return NodeID(h.Order.Uint32(b[9:]))
+}
+
+// TokenSeq is the token_seq of a token (section 2.3), without a look at the rest of it.
+func TokenSeq(b []byte) (seq uint32, token bool) {
+	if len(b) < tokenSeqAt+4 || Type(b[3]) != TypeToken {
+		return 0, false
+	}
+	h, err := ParseHeader(b)
+	if err != nil {
+		return 0, false
+	}
+	return h.Order.Uint32(b[tokenSeqAt:]), true
+}
+
+// tokenSeqAt: behind the header and seq.
+const tokenSeqAt = HeaderBytes + 4
 
 // parse is ParseHeader for a decoder that knows which message it wants and how long it is at
 // the least.

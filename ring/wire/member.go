@@ -92,6 +92,9 @@ type Commit struct {
 	Index    int    // slots filled so far
 	Members  []NodeID
 	Slots    []Slot // as long as Members
+	// Announced are the members that understand more than the protocol. One that does not takes
+	// away those before it.
+	Announced []Announcement
 }
 
 // Decode fills c from a packet.
@@ -126,11 +129,18 @@ func (c *Commit) Decode(b []byte) error {
 			Received:  o.Uint32(s[20:]) != 0,
 		})
 	}
+	c.Announced = o.announcements(c.Announced[:0], b[commitBytes+int(n)*(4+commitSlotBytes):])
 	return nil
 }
 
 // Bytes is the length of c encoded.
-func (c *Commit) Bytes() int { return commitBytes + len(c.Members)*(4+commitSlotBytes) }
+func (c *Commit) Bytes() int {
+	n := commitBytes + len(c.Members)*(4+commitSlotBytes)
+	if len(c.Announced) > 0 {
+		n += extensionBytes + len(c.Announced)*announcementBytes
+	}
+	return n
+}
 
 // Append encodes c behind b.
 func (c *Commit) Append(b []byte) []byte {
@@ -153,7 +163,7 @@ func (c *Commit) Append(b []byte) []byte {
 		}
 		b = appendUint32(b, received)
 	}
-	return b
+	return appendAnnouncements(b, c.Announced)
 }
 
 // MergeDetect lets two rings on one network find each other (section 2.5).
@@ -177,6 +187,9 @@ func ParseMergeDetect(b []byte) (MergeDetect, error) {
 	}
 	return m, nil
 }
+
+// Bytes is the length of m encoded.
+func (m MergeDetect) Bytes() int { return mergeDetectBytes }
 
 // Append encodes m behind b.
 func (m MergeDetect) Append(b []byte) []byte {

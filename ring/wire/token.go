@@ -3,8 +3,9 @@ package wire
 const (
 	tokenBytes = 57
 	rtrBytes   = ringIDBytes + 4
-	// MaxTokenBytes is the longest token. Older peers copy it into 1500 bytes.
-	MaxTokenBytes = tokenBytes + MaxRetransmit*rtrBytes
+	// MaxTokenBytes is the longest token. Corosync copies its own, which has no marks, into
+	// 1500 bytes.
+	MaxTokenBytes = tokenBytes + MaxRetransmit*rtrBytes + extensionBytes + marksBytes + markBytes*MaxMarked
 )
 
 // Request asks whoever holds a packet to multicast it again.
@@ -25,6 +26,7 @@ type Token struct {
 	Backlog  uint32 // packets queued at all members
 	FCC      uint32 // packets multicast in the last rotation
 	Retrans  bool   // in recovery: somebody has messages of the old ring to send
+	Marks    Marks  // empty where not all members understand them
 
 	requests [MaxRetransmit]Request
 	count    int
@@ -45,7 +47,7 @@ func (t *Token) Add(r Request) {
 // Keep cuts the request list to its first n entries.
 func (t *Token) Keep(n int) { t.count = n }
 
-// Decode fills t from a packet. On an error t is not to be used.
+// Decode fills t from a packet, and reuses the marks' memory. On an error t is not to be used.
 func (t *Token) Decode(b []byte) error {
 	h, err := parse(b, TypeToken, tokenBytes)
 	if err != nil {
@@ -76,6 +78,7 @@ func (t *Token) Decode(b []byte) error {
 		at := b[tokenBytes+i*rtrBytes:]
 		t.requests[i] = Request{Ring: o.ringID(at), Seq: Seq(o.Uint32(at[ringIDBytes:]))}
 	}
+	t.Marks.decode(o, b[tokenBytes+int(n)*rtrBytes:])
 	return nil
 }
 
@@ -99,5 +102,5 @@ func (t *Token) Append(b []byte) []byte {
 		b = appendRingID(b, r.Ring)
 		b = appendUint32(b, uint32(r.Seq))
 	}
-	return b
+	return t.Marks.append(b)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"os"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -227,9 +228,42 @@ func TestForeignByteOrder(t *testing.T) {
 	if err := got.Decode(b); err != nil {
 		t.Fatal(err)
 	}
-	if got != want {
+	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v\nwant %+v", got, want)
 	}
+}
+
+// TestExtensions: what members of ours say behind the protocol's fields comes back as it was;
+// what does not make sense is as if it were not there, as it may be somebody else's.
+func TestExtensions(t *testing.T) {
+	tokenBytes, commitBytes := extended(t)
+	for _, b := range [][]byte{tokenBytes, commitBytes} {
+		if got, err := reencode(b); err != nil || !bytes.Equal(got, b) {
+			t.Errorf("%v:\n got %x\nwant %x", err, got, b)
+		}
+	}
+	var got Token
+	if err := got.Decode(tokenBytes[:len(tokenBytes)-1]); err != nil || len(got.Marks.Received) != 0 {
+		t.Errorf("a cut extension: %v, %+v", err, got.Marks)
+	}
+	var c Commit
+	commitBytes[len(commitBytes)-20] = 0xff // more announcements than there can be members
+	if err := c.Decode(commitBytes); err != nil || len(c.Announced) != 0 {
+		t.Errorf("too many announcements: %v, %+v", err, c.Announced)
+	}
+}
+
+// extended are a token with marks and a commit token with announcements.
+func extended(t testing.TB) (tokenBytes, commitBytes []byte) {
+	token := Token{From: 1, Ring: RingID{1, 5}, Seq: 9, Marks: Marks{Keeper: 2, Quiet: 1, Received: []Seq{9, 8, 7}, Heard: []uint16{8955, 0, 65507}}}
+	token.Add(Request{Ring: token.Ring, Seq: 8})
+	commit := Commit{From: 1, Ring: RingID{1, 5}, Members: []NodeID{1, 2}, Slots: make([]Slot, 2),
+		Announced: []Announcement{{1, FeatureMarks}, {2, 6}}}
+	tokenBytes, commitBytes = token.Append(nil), commit.Append(nil)
+	if n := commit.Bytes(); n != len(commitBytes) {
+		t.Errorf("commit token has %d bytes, not %d", len(commitBytes), n)
+	}
+	return tokenBytes, commitBytes
 }
 
 func TestRefused(t *testing.T) {
@@ -312,6 +346,9 @@ func FuzzDecode(f *testing.F) {
 	for _, b := range captured(f) {
 		f.Add(b)
 	}
+	token, commit := extended(f)
+	f.Add(token)
+	f.Add(commit)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if m, err := ParseMcast(b); err == nil {
 			if p, err := ParsePacking(m.Order, m.Payload); err == nil {

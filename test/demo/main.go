@@ -84,7 +84,7 @@ func (d *demo) command(quiet bool, name string, args ...string) error {
 	}
 	cmd := exec.Command(filepath.Join(d.bin, name), args...)
 	// On loopback, so that the demo disturbs nobody's network.
-	cmd.Env = append(os.Environ(), "QPID_BINDNETADDR=127.0.0.1", "QPID_PID_DIR="+d.dir, "QPID_CONFIG=/dev/null")
+	cmd.Env = append(os.Environ(), "QPID_RING_CONFIG=", "QPID_BINDNETADDR=127.0.0.1", "QPID_PID_DIR="+d.dir, "QPID_CONFIG=/dev/null")
 	cmd.Dir = d.dir
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	return cmd.Run()

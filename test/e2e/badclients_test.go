@@ -279,7 +279,11 @@ func TestMemoryLimit(t *testing.T) {
 	if ends := s.Ends(); len(ends) != 2 {
 		t.Fatalf("both should have been refused: %v", ends)
 	} else {
-		t.Logf("they were told %v", ends)
+		for _, err := range ends {
+			if refused := (*azure.Error)(nil); !errors.As(err, &refused) || refused.Condition != azure.ErrCondResourceLimitExceeded {
+				t.Errorf("a publisher was told %v", err)
+			}
+		}
 	}
 	watchMemory(t, c, 100*time.Millisecond, most)
 	ch, end, err := load.Dial091(ctx, c.Brokers[0])

@@ -18,6 +18,7 @@ import (
 // TestForeignPackets sends the ring what is not for it, to its port and to its group, while
 // the cluster works. Nobody leaves, and clients do not notice.
 func TestForeignPackets(t *testing.T) {
+	harness.OwnRing(t, "no broker has the ring's port")
 	short(t)
 	const count = 20000
 	c := harness.Start(t, 3)

@@ -6,18 +6,46 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/qpidd-cluster/qpidd-cluster/internal/netlab"
 	"github.com/qpidd-cluster/qpidd-cluster/test/e2e/harness"
+)
+
+const (
+	hosts          = 3
+	ethernet       = 1500
+	multicastGroup = "239.255.78.1"
+	// token is corosync's token timeout and ours, in milliseconds; the time until a death is
+	// acted upon is this and the consensus timeout, 1.2 of it. On a machine that is busy with
+	// other things all processes have been seen to rest for a second, which is no death.
+	token = 2000
 )
 
 // tools are what a lab runs, and the Debian packages that have them.
 var tools = map[string]string{
 	"corosync": "corosync", "gcc": "gcc", "ip": "iproute2", "nft": "nftables", "ethtool": "ethtool",
 }
+
+// lacking lists Debian's packages that a lab needs and this machine has not.
+var lacking = sync.OnceValue(func() (list []string) {
+	for tool, pkg := range tools {
+		if _, err := exec.LookPath(tool); err != nil {
+			list = append(list, pkg)
+		}
+	}
+	header := exec.Command("gcc", "-fsyntax-only", "-x", "c", "-")
+	header.Stdin = strings.NewReader("#include <corosync/cpg.h>\n")
+	if header.Run() != nil {
+		list = append(list, "libcpg-dev", "libc6-dev")
+	}
+	slices.Sort(list)
+	return list
+})
 
 // programs builds our programs once. They lie in a directory of the test binary's.
 var programs = sync.OnceValues(func() (string, error) {
@@ -46,35 +74,46 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// lab is a network with corosync on some of its hosts.
+// lab is a network with corosync on some of its hosts, which are numbered from 1.
 type lab struct {
-	*network
-	dir      string
-	programs string
-	daemons  [hosts + 1]*process
-	id       func(host int) uint32 // node ids in corosync's nodelist
+	*harness.Network
+	t         testing.TB
+	dir       string
+	programs  string
+	daemons   [hosts + 1]*process
+	id        func(host int) uint32 // node ids in corosync's nodelist
+	transport string
+	totem     string // further directives of totem
+	everyone  string // the directive that says where to what is for everyone goes
+	ipv6      bool
 }
 
 // newLab makes a lab in which nothing runs. It skips the test where that is not possible;
 // continuous integration has to make it possible.
 func newLab(t *testing.T) *lab {
 	t.Helper()
+	return newLabOf(t, ethernet)
+}
+
+// newLabOf makes one whose interfaces have an MTU.
+func newLabOf(t *testing.T, mtu int) *lab {
+	t.Helper()
 	harness.Privileged(t)
-	for tool, pkg := range tools {
-		if _, err := exec.LookPath(tool); err == nil {
-			continue
-		}
+	if lacking := lacking(); len(lacking) > 0 {
+		text := "not here, and needed: " + strings.Join(lacking, " ") + "; test/e2e/install-clients installs them on Debian"
 		if harness.Integration() {
-			t.Fatalf("no %s here: apt-get install %s libcpg-dev", tool, pkg)
+			t.Fatal(text)
 		}
-		t.Skipf("no %s here: apt-get install %s libcpg-dev", tool, pkg)
+		t.Skip(text)
 	}
 	dir, err := programs()
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &lab{network: newNetwork(t), dir: t.TempDir(), programs: dir,
-		id: func(host int) uint32 { return uint32(host) }}
+	l := &lab{Network: harness.NewNetwork(t, hosts, mtu), t: t, dir: t.TempDir(), programs: dir,
+		id:        func(host int) uint32 { return uint32(host) },
+		transport: "udp", totem: fmt.Sprintf("token: %d\n\ttoken_coefficient: 0", token),
+		everyone: fmt.Sprintf("bindnetaddr: %s\n\t\tmcastaddr: %s", netlab.Subnet, multicastGroup)}
 	t.Cleanup(func() {
 		if t.Failed() {
 			l.showLogs(t)
@@ -97,18 +136,26 @@ func (l *lab) showLogs(t *testing.T) {
 	}
 }
 
+func (l *lab) host(i int) *harness.Host { return l.Hosts[i-1] }
+
+// address is a host's on the ring.
+func (l *lab) address(i int) string {
+	if l.ipv6 {
+		return l.host(i).IP6
+	}
+	return l.host(i).IP
+}
+
 func (l *lab) configuration() string {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, `totem {
 	version: 2
 	cluster_name: interop
-	transport: udp
-	token: %d
-	token_coefficient: 0
+	transport: %s
+	%s
 	interface {
-		ringnumber: 0
-		bindnetaddr: 10.78.0.0
-		mcastaddr: %s
+		linknumber: 0
+		%s
 		mcastport: 5405
 	}
 }
@@ -123,22 +170,38 @@ logging {
 	timestamp: hires
 }
 nodelist {
-`, token, multicastGroup)
+`, l.transport, l.totem, l.everyone)
 	for i := 1; i <= hosts; i++ {
-		fmt.Fprintf(&b, "\tnode {\n\t\tring0_addr: %s\n\t\tnodeid: %d\n\t}\n", address(i), l.id(i))
+		fmt.Fprintf(&b, "\tnode {\n\t\tring0_addr: %s\n\t\tnodeid: %d\n\t}\n", l.address(i), l.id(i))
 	}
 	b.WriteString("}\n")
 	return b.String()
 }
 
+func (l *lab) writeConfiguration(path string) {
+	l.t.Helper()
+	if err := os.WriteFile(path, []byte(l.configuration()), 0o644); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
 // enclosed gives corosync directories of its own: a mount namespace in which everything it
-// writes to is empty or the lab's.
+// writes to is empty or the lab's. With a directory for libqb, its sockets in the file system,
+// which Debian's has in /tmp, go to a layer above that.
 const enclosed = `set -e
 mount --make-rprivate /
 for d in etc:/etc/corosync lib:/var/lib/corosync log:/var/log/corosync; do
 	mkdir -p "$1/${d%%:*}" "${d#*:}"
 	mount --bind "$1/${d%%:*}" "${d#*:}"
 done
+if [ -d "$1/libqb" ]; then
+	mkdir -p /etc/libqb
+	mount --bind "$1/libqb" /etc/libqb
+	mkdir "$1/over"
+	mount -t tmpfs none "$1/over"
+	mkdir "$1/over/upper" "$1/over/work"
+	mount -t overlay none -o "lowerdir=/tmp,upperdir=$1/over/upper,workdir=$1/over/work" /tmp
+fi
 mount -t tmpfs none /run
 mount -t tmpfs -o size=512m none /dev/shm
 exec corosync -f`
@@ -150,11 +213,9 @@ func (l *lab) corosync(i int) *process {
 	if err := os.MkdirAll(filepath.Join(dir, "etc"), 0o755); err != nil {
 		l.t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "etc", "corosync.conf"), []byte(l.configuration()), 0o644); err != nil {
-		l.t.Fatal(err)
-	}
+	l.writeConfiguration(filepath.Join(dir, "etc", "corosync.conf"))
 	l.daemons[i] = start(l.t, i, fmt.Sprintf("corosync %d", i),
-		"ip", "netns", "exec", l.host(i), "unshare", "-m", "sh", "-c", enclosed, "sh", dir)
+		l.host(i).Line("unshare", "-m", "sh", "-c", enclosed, "sh", dir)...)
 	harness.Eventually(l.t, startLimit, fmt.Sprintf("corosync %d has its directories", i), func() error {
 		name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", l.daemons[i].cmd.Process.Pid))
 		if err == nil && string(name) != "corosync\n" {
@@ -181,7 +242,14 @@ func (l *lab) ask(i int, line ...string) string {
 // ringnode starts our process on a host, with the number of the last ring it was in.
 func (l *lab) ringnode(i int, ringSeq uint64) *process {
 	l.t.Helper()
-	return start(l.t, i, fmt.Sprintf("ringnode %d", i), "ip", "netns", "exec", l.host(i), filepath.Join(l.programs, "ringnode"),
-		"-node", strconv.Itoa(i), "-address", address(i), "-mcastaddr", multicastGroup,
-		"-token", fmt.Sprintf("%dms", token), "-ringseq", strconv.FormatUint(ringSeq, 10))
+	return l.ringnodeWith(i, ringSeq)
+}
+
+// ringnodeWith starts it with variables in its environment.
+func (l *lab) ringnodeWith(i int, ringSeq uint64, environment ...string) *process {
+	l.t.Helper()
+	path := filepath.Join(l.dir, fmt.Sprintf("ringnode%d.conf", i)) // others may be reading theirs
+	l.writeConfiguration(path)
+	line := append(environment, filepath.Join(l.programs, "ringnode"), "-ring-config", path, "-ringseq", strconv.FormatUint(ringSeq, 10))
+	return start(l.t, i, fmt.Sprintf("ringnode %d", i), l.host(i).Line("env", line...)...)
 }

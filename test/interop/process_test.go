@@ -70,11 +70,32 @@ func (p *process) read(output io.Reader) {
 	close(p.ended)
 }
 
-// text is all that it said.
-func (p *process) text() string {
+// text is all that it said, and since what it said from a line on.
+func (p *process) text() string { return p.since(0) }
+
+func (p *process) since(line int) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return strings.Join(p.lines, "\n")
+	return strings.Join(p.lines[line:], "\n")
+}
+
+// said is how many lines it has said.
+func (p *process) said() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.lines)
+}
+
+// last is the last line that begins with words.
+func (p *process) last(words string) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, line := range slices.Backward(p.lines) {
+		if strings.HasPrefix(line, words) {
+			return line
+		}
+	}
+	return ""
 }
 
 // say sends a command.
@@ -156,5 +177,21 @@ func burst(t testing.TB, limit time.Duration, count int, senders ...*process) {
 	var delivered int
 	if _, _ = fmt.Sscanf(report, "report %d", &delivered); delivered < len(senders)*(count+1) {
 		t.Errorf("%d messages delivered, at least %d were sent", delivered, len(senders)*(count+1))
+	}
+}
+
+// drain ends what processes multicast without an end, and waits until all of it is delivered: behind
+// it comes the end of a burst.
+func drain(limit time.Duration, senders ...*process) {
+	senders[0].t.Helper()
+	senders[0].say("start %d", len(senders))
+	for _, p := range senders {
+		p.await(startLimit, "started")
+	}
+	for _, p := range senders {
+		p.say("burst 1 1")
+	}
+	for _, p := range senders {
+		p.await(limit, "report")
 	}
 }

@@ -14,6 +14,7 @@ type check struct {
 	w     *world
 	acked []string        // publishes acknowledged
 	done  map[string]bool // messages that a consumer has accepted
+	fresh map[string]bool // messages that a consumer has got as new
 	free  map[string]bool // messages that one has released, which does not count as a delivery
 	// consumers counts those that ever subscribed to a queue; last is the number that the
 	// only one of them got last of each publisher and queue.
@@ -40,7 +41,7 @@ func (k *check) accepted(body string) {
 // released: the message may come again as if it were new.
 func (k *check) released(body string) { k.free[body] = true }
 
-// delivered checks that what was accepted does not come as if it were new, and that a
+// delivered checks that what was delivered does not come again as if it were new, and that a
 // consumer that has always been its queue's only one gets each publisher's messages in order.
 // With others beside it a message may have been on its way to one of them first.
 func (k *check) delivered(c *client, body string, again bool) {
@@ -51,6 +52,10 @@ func (k *check) delivered(c *client, body string, again bool) {
 	if k.done[body] && !again {
 		k.w.t.Fatalf("seed %d: %s was accepted and is delivered as if it were new: %s", k.w.seed, body, c.m.node.Broker().Describe(body[:2]))
 	}
+	if k.fresh[body] && !again && !k.free[body] {
+		k.w.t.Fatalf("seed %d: %s was delivered before and is delivered as if it were new: %s", k.w.seed, body, c.m.node.Broker().Describe(body[:2]))
+	}
+	k.fresh[body] = k.fresh[body] || !again
 	queue, _, _ := strings.Cut(body, "/")
 	if k.consumers[queue] != 1 {
 		return

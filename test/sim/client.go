@@ -50,7 +50,9 @@ func (c *client) ask(f func(r *broker.Requests)) {
 }
 
 func (c *client) declare(queue string) {
-	c.ask(func(r *broker.Requests) { r.QueueDeclare(&broker.QueueDeclare{Conn: c.id, Name: queue}) })
+	c.ask(func(r *broker.Requests) {
+		r.QueueDeclare(&broker.QueueDeclare{Conn: c.id, Name: queue, Options: broker.QueueOptions{Durable: c.m.w.disks != nil}})
+	})
 }
 
 // publish sends n messages to a queue, of sizes from a few bytes to several packets.
@@ -68,7 +70,11 @@ func (c *client) publish(queue string, n int) {
 		}
 		c.sent[c.number+1] = body
 		c.ask(func(r *broker.Requests) {
-			r.Publish(&broker.Publish{Conn: c.id, Format: broker.FormatAMQP091, Key: []byte(queue), Body: []byte(body + pad)})
+			p := &broker.Publish{Conn: c.id, Format: broker.FormatAMQP091, Key: []byte(queue), Body: []byte(body + pad)}
+			if w.disks != nil {
+				p.Flags = broker.FlagDurable
+			}
+			r.Publish(p)
 		})
 	}
 }

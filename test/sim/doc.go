@@ -8,5 +8,6 @@
 //   - no message has two holders;
 //   - consumers get the messages of a publisher in the order in which it published them.
 //
-// A failure prints its seed; SEED=n replays it, SEEDS=n runs so many.
+// A failure prints its seed; SEED=n replays it, SEEDS=n runs so many,
+// FIRST=n from there on. make sim-nightly runs very many, and those of ring/ringtest.
 package sim

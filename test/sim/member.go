@@ -25,18 +25,8 @@ type member struct {
 
 	clients  []*client
 	lastConn broker.ConnID
-	active   bool // was active once
-}
-
-func memberID(m cpg.Member) broker.MemberID {
-	return broker.MemberID(m.Node)<<32 | broker.MemberID(m.PID)
-}
-
-func memberIDs(list []cpg.Member) (ids []broker.MemberID) {
-	for _, m := range list {
-		ids = append(ids, memberID(m))
-	}
-	return ids
+	active   bool          // was active once
+	diskAt   time.Duration // when its disk does something; 0: it has nothing to do
 }
 
 // start starts the member of a slot, with a process id of its own.
@@ -45,8 +35,9 @@ func (w *world) start(slot int) *member {
 	m := &member{w: w, slot: slot, id: broker.MemberID(slot+1)<<32 | broker.MemberID(w.pid)}
 	w.members[slot] = m
 	ring, err := ringtest.Start(w.net, cpg.Config{Group: "sim", PID: w.pid, Totem: totem.Config{
-		Node: wire.NodeID(slot + 1), RingSeq: w.ringSeq[slot], MaxMessages: 16, WindowSize: 40, NetMTU: 500,
+		Node: wire.NodeID(slot + 1), RingSeq: w.ringSeq[slot], MaxMessages: 16, WindowSize: 40, MaxWindow: 40 << (slot % 3), NetMTU: 500, MaxNetMTU: 500 << (slot % 3),
 		Token: 200 * time.Millisecond, Join: 20 * time.Millisecond, Merge: 50 * time.Millisecond,
+		Plain: w.net.Rand.IntN(5) == 0,
 	}}, func(n *ringtest.Node, r *cpg.Ready) { m.take(r) })
 	if err != nil {
 		w.t.Fatal(err)
@@ -54,14 +45,33 @@ func (w *world) start(slot int) *member {
 	m.ring = ring
 	var id cluster.ID
 	id[0], id[1] = byte(slot+1), byte(w.pid)
-	m.node = cluster.New(cluster.Config{Self: m.id, ClusterID: id, FormDelay: 150 * time.Millisecond,
-		Grace: 300 * time.Millisecond, Memory: poison{}, Broker: broker.Config{Memory: poison{}, Shards: 1 + slot%3}}, m)
+	cfg := cluster.Config{Self: m.id, ClusterID: id, Quorum: w.quorum, FormDelay: 150 * time.Millisecond,
+		Grace: 300 * time.Millisecond, Memory: poison{}, Broker: broker.Config{Memory: poison{}, Shards: 1 + slot%3}}
+	if w.disks != nil {
+		d := w.disks[slot]
+		cfg.Disk, cfg.Files, cfg.Store, cfg.SegmentBytes = d, d, journal.UUID{byte(slot + 1)}, journal.BlockBytes+journal.ExtentBytes
+		cfg.CheckpointBytes = 16 << 10
+		cfg.PagingBytes = int64(slot%2) << 20 // what can leave memory beyond that does
+	}
+	m.node = cluster.New(cfg, m)
+	if w.disks != nil {
+		if _, err := m.node.Recover(w.net.Now()); err != nil {
+			w.t.Fatalf("seed %d: member %d: %v", w.seed, slot+1, err)
+		}
+		_, index, messages, _ := m.node.Recovered()
+		w.logf("%d: recovered up to %d, %d messages", slot+1, index, messages)
+	}
 	ring.Do()
 	return m
 }
 
 // Multicast and Room make a member its node's group.
 func (m *member) Multicast(parts ...[]byte) error { return m.ring.Machine.Multicast(parts...) }
+
+// MulticastLazily is of the group too.
+func (m *member) MulticastLazily(parts ...[]byte) error {
+	return m.ring.Machine.MulticastLazily(parts...)
+}
 
 // Room is what the ring's queue still takes.
 func (m *member) Room() int { return m.ring.Machine.Room() }
@@ -75,16 +85,10 @@ func (m *member) take(r *cpg.Ready) {
 	for i := range r.Events {
 		ev := &r.Events[i]
 		if ev.Message {
-			m.node.Message(now, ev.Number, memberID(ev.From), ev.Parts)
+			m.node.Message(now, ev.Number, cluster.MemberOf(ev.From), ev.Parts)
 			continue
 		}
-		v := &cluster.View{RingRep: uint32(ev.View.Ring.Rep), RingSeq: ev.View.Ring.Seq,
-			Members: memberIDs(ev.View.Members), Came: memberIDs(ev.View.Transitional)}
-		for _, l := range ev.View.Left {
-			if l.Clean() {
-				v.LeftCleanly = append(v.LeftCleanly, memberID(l.Member))
-			}
-		}
+		v := cluster.ViewOf(ev.View)
 		m.view = v.Members
 		m.w.mesh.members(m.id, m.view)
 		m.node.View(now, v)
@@ -108,11 +112,7 @@ func (m *member) settle() {
 			c.take(a.List)
 			continue
 		}
-		for i := range a.List {
-			if a.List[i].Pin != nil {
-				a.List[i].Pin.Unpin()
-			}
-		}
+		broker.Unpin(a.List)
 	}
 	for _, x := range r.Mesh {
 		m.w.mesh.send(m.id, x.To, x.Data)
@@ -133,6 +133,10 @@ func (m *member) settle() {
 	}
 	if next := m.node.Next(); next != 0 {
 		m.w.wake(m, next)
+	}
+	if m.w.disks != nil && m.diskAt == 0 && m.w.disks[m.slot].Waiting() > 0 {
+		m.diskAt = now + time.Duration(1+m.w.net.Rand.IntN(2000))*time.Microsecond
+		m.w.wake(m, m.diskAt)
 	}
 }
 
@@ -182,6 +186,9 @@ func (w *world) crash(m *member) {
 	w.ringSeq[m.slot] = m.ring.Config.Totem.RingSeq
 	m.ring.Crash()
 	w.members[m.slot] = nil
+	if w.disks != nil {
+		w.disks[m.slot].Crash()
+	}
 	w.mesh.members(m.id, nil)
 	for _, o := range w.members {
 		if o != nil && w.reaches(o.slot, m.slot) {

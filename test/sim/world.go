@@ -7,6 +7,8 @@ import (
 
 	"github.com/qpidd-cluster/qpidd-cluster/broker"
 	"github.com/qpidd-cluster/qpidd-cluster/cluster"
+	"github.com/qpidd-cluster/qpidd-cluster/journal"
+	"github.com/qpidd-cluster/qpidd-cluster/journal/disk/faulty"
 	"github.com/qpidd-cluster/qpidd-cluster/ring/ringtest"
 	"github.com/qpidd-cluster/qpidd-cluster/ring/wire"
 )
@@ -24,7 +26,9 @@ type world struct {
 	pid       uint32
 	published int
 	meshDelay time.Duration // longest
-	large     bool          // some messages are of many packets
+	quorum    cluster.Quorum
+	large     bool           // some messages are of many packets
+	disks     []*faulty.Disk // of each slot, in a world that has them: then all may die at once
 	trace     bool
 }
 
@@ -39,8 +43,13 @@ func newWorld(t testing.TB, seed uint64, size int, trace bool) *world {
 	w.mesh = &mesh{w: w}
 	w.meshDelay = []time.Duration{400 * time.Microsecond, 5 * time.Millisecond, 60 * time.Millisecond}[w.net.Rand.IntN(3)]
 	w.large = w.net.Rand.IntN(6) == 0
-	w.check = &check{w: w, done: map[string]bool{}, free: map[string]bool{}, consumers: map[string]int{}, last: map[string]int{}}
+	w.check = &check{w: w, done: map[string]bool{}, fresh: map[string]bool{}, free: map[string]bool{}, consumers: map[string]int{}, last: map[string]int{}}
 	w.net.Attach(worldHost, meshHost{w})
+	if seed%3 == 0 {
+		for range size {
+			w.disks = append(w.disks, faulty.New(faulty.Options{Rand: w.net.Rand, Done: func(op *journal.Op) { op.Finish() }}))
+		}
+	}
 	return w
 }
 
@@ -56,10 +65,18 @@ func (h meshHost) Wake(now time.Duration) time.Duration {
 		if m == nil {
 			continue
 		}
+		if m.diskAt != 0 && m.diskAt <= now {
+			m.diskAt = 0
+			for range 1 + h.w.net.Rand.IntN(4) {
+				w := h.w.disks[m.slot]
+				w.Step()
+			}
+			m.touch()
+		}
 		if due := m.node.Next(); due != 0 && due <= now {
 			m.touch()
 		}
-		if due := m.node.Next(); due != 0 && (next == 0 || due < next) {
+		if due := cluster.Soonest(m.node.Next(), m.diskAt); due != 0 && (next == 0 || due < next) {
 			next = max(due, now+time.Microsecond)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -20,6 +21,8 @@ const (
 	endLimit   = 15 * time.Second // for one to be gone
 	logLimit   = 8 << 10          // of each log, from its end, in the output of a failed test
 
+	portTaken = "address already in use"
+
 	maxClusterName = 127 // a group's name on the ring is no longer
 )
 
@@ -29,9 +32,14 @@ type Cluster struct {
 	Brokers  []*Broker
 	Dir      string // where brokers run, with their logs and pid files
 	RingPort int
+	// RingConfig is a file that brokers are told of, which then has to say where the ring is.
+	RingConfig string
+	// Stored: each broker has a store, which outlives it.
+	Stored bool
 
-	t     testing.TB
-	extra []string
+	t         testing.TB
+	extra     []string
+	corosyncs []*corosync // of a network's hosts
 }
 
 // Broker is one broker process, or the place of one.
@@ -57,7 +65,7 @@ func (b *Broker) Address() string { return net.JoinHostPort(b.IP(), strconv.Itoa
 // Dial opens a connection to the broker, from the host that it runs on.
 func (b *Broker) Dial(ctx context.Context) (net.Conn, error) {
 	if b.Host != nil {
-		return b.Host.dial(ctx, b.Address())
+		return b.Host.Dial(ctx, b.Address())
 	}
 	var d net.Dialer
 	return d.DialContext(ctx, "tcp", b.Address())
@@ -78,15 +86,46 @@ func Start(t testing.TB, n int, arguments ...string) *Cluster {
 func StartAcross(t testing.TB, network *Network, arguments ...string) *Cluster {
 	t.Helper()
 	c := newCluster(t, arguments)
+	if OnCorosync() {
+		c.startCorosyncs(network)
+	}
 	for _, h := range network.Hosts {
 		c.start(c.place(h))
 	}
 	return c
 }
 
+// StartMixed starts brokers as StartAcross does, each with arguments of its own, which it has until it
+// is started again.
+func StartMixed(t testing.TB, network *Network, common []string, own ...[]string) *Cluster {
+	t.Helper()
+	c := newCluster(t, common)
+	for i, h := range network.Hosts {
+		c.start(c.place(h), own[i]...)
+	}
+	return c
+}
+
+// StartStored starts a cluster of n brokers on this host, each with a store.
+func StartStored(t testing.TB, n int, arguments ...string) *Cluster {
+	t.Helper()
+	c := newCluster(t, arguments)
+	c.Stored = true
+	for range n {
+		c.Add()
+	}
+	return c
+}
+
+// Store is a broker's store.
+func (c *Cluster) Store(i int) string { return filepath.Join(c.Dir, fmt.Sprintf("store%d", i)) }
+
+// clusters counts them: those of one test are told apart on one corosync, too.
+var clusters atomic.Int64
+
 func newCluster(t testing.TB, arguments []string) *Cluster {
 	t.Helper()
-	name := fmt.Sprintf("E2E_%d_%s", os.Getpid(), strings.ReplaceAll(t.Name(), "/", "_"))
+	name := fmt.Sprintf("E2E_%d_%d_%s", os.Getpid(), clusters.Add(1), strings.ReplaceAll(t.Name(), "/", "_"))
 	c := &Cluster{
 		Name: name[:min(len(name), maxClusterName)], Dir: t.TempDir(), RingPort: freeUDPPort(t),
 		t: t, extra: arguments,
@@ -99,6 +138,14 @@ func newCluster(t testing.TB, arguments []string) *Cluster {
 func (c *Cluster) Add(arguments ...string) *Broker {
 	c.t.Helper()
 	b := c.place(nil)
+	c.start(b, arguments...)
+	return b
+}
+
+// AddOn starts one more broker on a host of a network.
+func (c *Cluster) AddOn(h *Host, arguments ...string) *Broker {
+	c.t.Helper()
+	b := c.place(h)
 	c.start(b, arguments...)
 	return b
 }
@@ -146,8 +193,15 @@ func (c *Cluster) Environ(h *Host) []string {
 	if h != nil {
 		at = h.IP
 	}
-	return []string{"QPID_BINDNETADDR=" + at, "QPID_MCASTPORT=" + strconv.Itoa(c.RingPort),
-		"QPID_PID_DIR=" + c.Dir, "QPID_CONFIG=/dev/null", fmt.Sprintf("QPID_WAIT=%.0f", waitLimit.Seconds())}
+	environ := []string{"QPID_PID_DIR=" + c.Dir, "QPID_CONFIG=/dev/null", fmt.Sprintf("QPID_WAIT=%.0f", waitLimit.Seconds()),
+		"QPID_RING_CONFIG=" + c.RingConfig} // this host's own must not matter
+	if OnCorosync() {
+		return append(environ, "QPID_RING_PROVIDER=corosync")
+	}
+	if c.RingConfig == "" {
+		environ = append(environ, "QPID_BINDNETADDR="+at, "QPID_MCASTPORT="+strconv.Itoa(c.RingPort))
+	}
+	return environ
 }
 
 // start starts a broker and waits until it serves. The command returns when it does, and
@@ -158,9 +212,15 @@ func (c *Cluster) start(b *Broker, own ...string) {
 		fmt.Sprintf("-p%d", b.Port), "--cluster-name=" + c.Name, "--log-output=" + b.Log,
 		"-d", "--no-data-dir", "--auth=no",
 	}, append(c.extra[:len(c.extra):len(c.extra)], own...)...)
+	if c.Stored {
+		arguments = append(arguments, "--store-dir="+c.Store(b.Index))
+	}
 	r := c.Command(b.Host, arguments...).Run(c.t)
-	if r.Status != 0 {
-		c.t.Fatalf("broker %d: exit status %d: %s", b.Index, r.Status, r.Stderr)
+	for end := time.Now().Add(startLimit); r.Status != 0; r = c.Command(b.Host, arguments...).Run(c.t) {
+		// A port that a broker has had may be a connection's of somebody else just now.
+		if b.Port == 0 || !strings.Contains(r.Stderr, portTaken) || time.Now().After(end) {
+			c.t.Fatalf("broker %d: exit status %d: %s", b.Index, r.Status, r.Stderr)
+		}
 	}
 	if b.Port == 0 {
 		var err error
@@ -202,6 +262,9 @@ func (c *Cluster) RestartTogether(list ...int) {
 		all.Go(func() { c.start(c.Brokers[i]) })
 	}
 	all.Wait()
+	if c.t.Failed() { // then only the goroutine that failed has ended
+		c.t.FailNow()
+	}
 }
 
 // LogText is what a broker has logged so far.
@@ -237,6 +300,9 @@ func (c *Cluster) cleanup() {
 				c.t.Errorf("broker %d: %v", b.Index, err)
 			}
 		}
+	}
+	for _, x := range c.corosyncs {
+		x.stop(c.t)
 	}
 	if c.t.Failed() {
 		c.showLogs()

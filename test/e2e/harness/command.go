@@ -14,6 +14,10 @@ import (
 // commandLimit is how long a command may take that does not wait for a cluster.
 const commandLimit = 30 * time.Second
 
+// outputLimit is how long a daemon may take to let go of what the command wrote to, which it
+// has inherited.
+const outputLimit = 15 * time.Second
+
 // Command is a program to run to its end, as a person would at a prompt.
 type Command struct {
 	Program   string
@@ -47,7 +51,7 @@ func (c *Command) Run(t testing.TB) *Result {
 	defer cancel()
 	line := append([]string{Program(t, c.Program)}, c.Arguments...)
 	if c.Host != nil {
-		line = append([]string{"ip", "netns", "exec", c.Host.namespace}, line...)
+		line = c.Host.Line(line[0], line[1:]...)
 	}
 	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
 	cmd.Dir = c.Dir
@@ -55,7 +59,7 @@ func (c *Command) Run(t testing.TB) *Result {
 	cmd.Stdin = strings.NewReader(c.Input)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	cmd.WaitDelay = time.Second // a daemon may have inherited what the command wrote to
+	cmd.WaitDelay = outputLimit
 	err := cmd.Run()
 	var exit *exec.ExitError
 	if ctx.Err() != nil || err != nil && !errors.As(err, &exit) {

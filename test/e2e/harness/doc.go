@@ -9,6 +9,9 @@
 //	c := harness.StartAcross(t, w)      // one broker on each
 //	w.Hosts[2].Unplug()
 //
+// With QPIDD_RING_PROVIDER=corosync brokers attach to the corosync of their host: StartAcross
+// starts one on each, and test/e2e/with-corosync runs other tests beside one.
+//
 // The programs are built once per test binary, from this tree. Brokers are started as people
 // do, as daemons with a command line; the ring's interface and port and the directory of
 // the pid files come by environment, so that clusters of several tests keep apart and no

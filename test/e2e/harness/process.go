@@ -56,10 +56,16 @@ func (c *Cluster) end(s syscall.Signal, list ...int) {
 	c.t.Helper()
 	c.Signal(s, list...)
 	for _, i := range list {
-		b := c.Brokers[i]
-		Eventually(c.t, endLimit, fmt.Sprintf("broker %d ends after %v", i, s), func() error { return gone(b.Pid) })
-		b.Pid = 0
+		c.AwaitEnd(i)
 	}
+}
+
+// AwaitEnd waits until a broker's process is gone.
+func (c *Cluster) AwaitEnd(i int) {
+	c.t.Helper()
+	b := c.Brokers[i]
+	Eventually(c.t, endLimit, fmt.Sprintf("broker %d ends", i), func() error { return gone(b.Pid) })
+	b.Pid = 0
 }
 
 // ResidentBytes is how much of a broker is in memory.

@@ -121,16 +121,17 @@ func (l *Load) Consume091(name string, hold bool) Work {
 			return err
 		}
 		closed := ch.NotifyClose(make(chan *rabbit.Error, 1))
+		by := subscribe(name)
 		deliveries, err := ch.ConsumeWithContext(ctx, l.Queue, "", false, false, false, false, nil)
 		if err != nil {
 			return err
 		}
 		for d := range deliveries {
 			if hold {
-				l.Ledger.hold(parse(d.Body))
+				l.Ledger.hold(by, parse(d.Body), d.Redelivered)
 				continue
 			}
-			l.Ledger.see(name, parse(d.Body), d.Redelivered)
+			l.Ledger.see(by, parse(d.Body), d.Redelivered)
 			if err := d.Ack(false); err != nil {
 				return err
 			}

@@ -81,6 +81,7 @@ func (l *Load) Consume100(name string, hold bool) Work {
 			return err
 		}
 		defer end()
+		by := subscribe(name)
 		receiver, err := session.NewReceiver(ctx, l.Queue, &azure.ReceiverOptions{Credit: InFlight})
 		if err != nil {
 			return err
@@ -90,11 +91,12 @@ func (l *Load) Consume100(name string, hold bool) Work {
 			if err != nil {
 				return err
 			}
+			again := m.Header != nil && m.Header.DeliveryCount > 0
 			if hold {
-				l.Ledger.hold(parse(m.GetData()))
+				l.Ledger.hold(by, parse(m.GetData()), again)
 				continue
 			}
-			l.Ledger.see(name, parse(m.GetData()), m.Header != nil && m.Header.DeliveryCount > 0)
+			l.Ledger.see(by, parse(m.GetData()), again)
 			if err := receiver.AcceptMessage(ctx, m); err != nil {
 				return err
 			}

@@ -32,17 +32,18 @@ func parse(body []byte) Message {
 // Ledger keeps what publishers were promised and what consumers have seen.
 type Ledger struct {
 	// AcksLost says that consumers lose brokers too, and with them acknowledgements that were
-	// under way: such a message comes again, and has to say so.
+	// under way: such a message comes again.
 	AcksLost bool
 	// Handovers says that a queue with several consumers changes hands: what was on its way to
 	// one of them then comes to another, later than what that one has seen.
 	Handovers bool
 
 	mu       sync.Mutex
-	promised map[Message]bool // acknowledged to its publisher
-	seen     map[Message]int  // how often it was received by a consumer that acknowledges
-	held     map[Message]bool // received by one that does not
-	open     int              // promised or held, and not seen
+	promised map[Message]bool     // acknowledged to its publisher
+	seen     map[Message]int      // how often it was received by a consumer that acknowledges
+	held     map[Message]bool     // received by one that does not
+	first    map[Message]sighting // to a consumer of either kind, as new if there was one
+	open     int                  // promised or held, and not seen
 	wrong    []string
 	last     map[string]map[string]int // consumer, publisher: the last number seen
 	at       map[string]time.Time      // publisher: its last promise
@@ -51,7 +52,7 @@ type Ledger struct {
 
 func newLedger() *Ledger {
 	return &Ledger{promised: map[Message]bool{}, seen: map[Message]int{}, held: map[Message]bool{},
-		last: map[string]map[string]int{}, at: map[string]time.Time{}, gaps: map[string]time.Duration{}}
+		first: map[Message]sighting{}, last: map[string]map[string]int{}, at: map[string]time.Time{}, gaps: map[string]time.Duration{}}
 }
 
 func (l *Ledger) promise(m Message) {
@@ -67,32 +68,63 @@ func (l *Ledger) promise(m Message) {
 }
 
 // see takes what a consumer has received and will acknowledge. What is new comes in the order
-// it was published in; what was held by somebody else says so.
-func (l *Ledger) see(consumer string, m Message, redelivered bool) {
+// it was published in.
+func (l *Ledger) see(by *subscription, m Message, redelivered bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if (l.promised[m] || l.held[m]) && l.seen[m] == 0 {
 		l.open--
 	}
 	l.seen[m]++
-	if l.seen[m] > 1 && !(l.AcksLost && redelivered) {
+	if l.seen[m] > 1 && !l.AcksLost {
 		l.complain("%v was delivered %d times", m, l.seen[m])
 	}
-	if l.held[m] && !redelivered {
-		l.complain("%v was held by another consumer before, and does not say so", m)
-	}
+	l.came(by, m, redelivered)
 	if redelivered || l.AcksLost || l.Handovers {
 		return
 	}
-	of := l.last[consumer]
+	of := l.last[by.consumer]
 	if of == nil {
 		of = map[string]int{}
-		l.last[consumer] = of
+		l.last[by.consumer] = of
 	}
 	if last, ok := of[m.Publisher]; ok && m.Number <= last {
-		l.complain("%s got %v after number %d", consumer, m, last)
+		l.complain("%s got %v after number %d", by.consumer, m, last)
 	}
 	of[m.Publisher] = m.Number
+}
+
+// subscription is one consumer's at one broker.
+type subscription struct {
+	consumer string
+	since    time.Time // before it could get anything
+}
+
+func subscribe(consumer string) *subscription { return &subscription{consumer, time.Now()} }
+
+// sighting is when a message came to somebody.
+type sighting struct {
+	consumer string
+	at       time.Time // the first time, whoever it was
+	fresh    bool      // it did not say that it was delivered before
+}
+
+// came checks, with mu held, that a message comes as new at most once, and not to whoever
+// subscribed after somebody had it: the others are told that it may have been delivered.
+// Which of two reads it first says nothing more. What a broker wrote before it was killed
+// waits in its client's socket, and the client may come to it when another one has had the
+// message again from the brokers that are left.
+func (l *Ledger) came(to *subscription, m Message, redelivered bool) {
+	first, before := l.first[m]
+	if !redelivered && before && (first.fresh || first.at.Before(to.since)) {
+		l.complain("%v came as new to %s, and to %s before", m, to.consumer, first.consumer)
+	}
+	switch {
+	case !before:
+		l.first[m] = sighting{to.consumer, time.Now(), !redelivered}
+	case !redelivered:
+		l.first[m] = sighting{to.consumer, first.at, true}
+	}
 }
 
 func (l *Ledger) complain(format string, args ...any) {
@@ -102,11 +134,13 @@ func (l *Ledger) complain(format string, args ...any) {
 	}
 }
 
-func (l *Ledger) hold(m Message) {
+// hold takes what a consumer has received and will not acknowledge.
+func (l *Ledger) hold(by *subscription, m Message, redelivered bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.owe(m)
 	l.held[m] = true
+	l.came(by, m, redelivered)
 }
 
 // owe counts a message that is now promised or held, with mu held.

@@ -7,6 +7,7 @@ import (
 	"hash"
 	"hash/fnv"
 	"math/rand/v2"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -25,8 +26,10 @@ const maxData = 200_000
 
 // work is what is to be sent, and what was delivered since the last start.
 type work struct {
-	queue [][]byte // that has no room yet
-	left  int      // of a burst; below 0: a flood
+	queue [][]byte      // that has no room yet
+	left  int           // of a burst; below 0: a flood
+	every time.Duration // between messages; 0: none
+	last  time.Time
 	made  int
 	rand  *rand.Rand
 
@@ -37,12 +40,28 @@ type work struct {
 }
 
 func (w *work) start() {
+	w.rand = rand.New(rand.NewPCG(0, 0))
 	w.order, w.sent, w.own = fnv.New64a(), fnv.New64a(), fnv.New64a()
 	w.count = 0
 }
 
+// trickleEvery is the pause between the messages of a trickle.
+const trickleEvery = 20 * time.Millisecond
+
+func (w *work) begin(count int, every time.Duration, seed uint64) {
+	w.left, w.every, w.made, w.rand = count, every, 0, rand.New(rand.NewPCG(seed, 0))
+}
+
+// commander does what standard input says.
+type commander struct {
+	input []byte // commands that have not come whole
+	eof   bool
+	work  work
+	leave func()
+}
+
 // commands reads standard input.
-func (n *node) commands() error {
+func (n *commander) commands() error {
 	var b [4096]byte
 	for !n.eof {
 		k, err := unix.Read(0, b[:])
@@ -64,19 +83,23 @@ func (n *node) commands() error {
 	}
 }
 
-func (n *node) command(line string) error {
-	var count, ends int
+func (n *commander) command(line string) error {
+	var count, ends, size int
 	var seed uint64
 	w := &n.work
 	switch {
 	case line == "leave":
-		n.machine.Leave(n.now())
+		n.leave()
 	case scan(line, "start %d", &ends):
 		w.queue = append(w.queue, []byte{kindStart, byte(ends)})
 	case scan(line, "burst %d %d", &count, &seed):
-		w.left, w.made, w.rand = count, 0, rand.New(rand.NewPCG(seed, 0))
+		w.begin(count, 0, seed)
+	case scan(line, "huge %d", &size):
+		w.queue = append(w.queue, w.fill(size))
 	case scan(line, "flood %d", &seed):
-		w.left, w.made, w.rand = -1, 0, rand.New(rand.NewPCG(seed, 0))
+		w.begin(-1, 0, seed)
+	case scan(line, "trickle %d", &seed):
+		w.begin(-1, trickleEvery, seed)
 	default:
 		return fmt.Errorf("unknown command %q", line)
 	}
@@ -88,21 +111,31 @@ func scan(line, format string, to ...any) bool {
 	return err == nil
 }
 
-// send multicasts what there is room for.
-func (w *work) send(m *cpg.Machine) {
-	for {
+// maxSends bounds a turn: one that is alone never lacks room.
+const maxSends = 64
+
+// send multicasts what there is room for. It reports whether there is more to do at once.
+func (w *work) send(multicast func(...[]byte) error) (more bool) {
+	for range maxSends {
 		if len(w.queue) == 0 && !w.next() {
-			return
+			return false
 		}
-		if m.Multicast(w.queue[0]) != nil {
-			return // no room; or we have left
+		if multicast(w.queue[0]) != nil {
+			return false // no room; or we have left
 		}
 		w.queue = w.queue[1:]
 	}
+	return true
 }
 
 // next makes the next message of a burst.
 func (w *work) next() bool {
+	if w.every > 0 {
+		if time.Since(w.last) < w.every {
+			return false
+		}
+		w.last = time.Now()
+	}
 	switch {
 	case w.left == 0:
 		return false
@@ -129,6 +162,11 @@ func (w *work) data() []byte {
 	default:
 		size = min(1+w.rand.IntN(1<<(1+w.rand.IntN(18))), maxData)
 	}
+	return w.fill(size)
+}
+
+// fill makes a message.
+func (w *work) fill(size int) []byte {
 	b := make([]byte, size)
 	x := w.rand.Uint64() | 1
 	for i := range b {
@@ -145,8 +183,7 @@ func (w *work) data() []byte {
 }
 
 // take looks at a message at its place in the order.
-func (w *work) take(m *cpg.Machine, e *cpg.Event) {
-	data := bytes.Join(e.Parts, nil)
+func (w *work) take(from cpg.Member, ours bool, data []byte) {
 	switch {
 	case len(data) == 2 && data[0] == kindStart:
 		w.start()
@@ -157,13 +194,13 @@ func (w *work) take(m *cpg.Machine, e *cpg.Event) {
 		return
 	}
 	var head [8]byte
-	binary.LittleEndian.PutUint32(head[:], uint32(e.From.Node))
+	binary.LittleEndian.PutUint32(head[:], uint32(from.Node))
 	binary.LittleEndian.PutUint32(head[4:], uint32(len(data)))
 	w.order.Write(head[:])
 	w.order.Write(data)
 	w.count++
 	if data[0] == kindData {
-		if e.From == m.Self() {
+		if ours {
 			w.own.Write(data)
 		}
 		return

@@ -7,9 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { MAX_DATA = 200000 };
+enum { MAX_DATA = 200000, MAX_HUGE = 4 << 20, TRICKLE_MS = 20 };
 static const uint64_t FNV = 0xcbf29ce484222325u;
 
 static cpg_handle_t cpg;
@@ -18,9 +19,10 @@ static int started, ends;
 static unsigned count;
 static uint64_t order, sent, own;
 
-static char pending[MAX_DATA];
+static char pending[MAX_HUGE];
 static size_t pending_bytes;
 static long left, made; // left below 0: a flood
+static long every, last; // ms between messages
 static uint64_t seed;
 
 static uint64_t fnv(uint64_t h, const void *data, size_t n) {
@@ -88,6 +90,14 @@ static int flush(void) {
 	return 1;
 }
 
+static void fill(size_t n) {
+	for (size_t i = 0; i < n; i++)
+		pending[i] = next_random();
+	pending[0] = 'd';
+	pending_bytes = n;
+	sent = fnv(sent, pending, n);
+}
+
 static void make_data(void) {
 	size_t n = 1;
 	if (made == 1)
@@ -96,19 +106,22 @@ static void make_data(void) {
 		n = 1 + next_random() % (2ull << next_random() % 18);
 	if (n > MAX_DATA)
 		n = MAX_DATA;
-	for (size_t i = 0; i < n; i++)
-		pending[i] = next_random();
-	pending[0] = 'd';
-	pending_bytes = n;
-	sent = fnv(sent, pending, n);
+	fill(n);
 	made++;
 }
 
-// send works on the burst; 0: there is nothing to do, or no room.
+static long now_ms(void) {
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+// send works on the burst; 0: there is nothing to do now, or no room.
 static int send_some(void) {
 	for (int i = 0; i < 16; i++) {
-		if (!flush() || left == 0)
+		if (!flush() || left == 0 || (every > 0 && now_ms() - last < every))
 			return 0;
+		last = every > 0 ? now_ms() : 0;
 		make_data();
 		if (left > 0 && --left == 0) {
 			while (!flush())
@@ -130,9 +143,14 @@ static void command(const char *line) {
 	} else if (sscanf(line, "start %d", &n) == 1) {
 		pending[0] = 's', pending[1] = n, pending_bytes = 2;
 	} else if (sscanf(line, "burst %ld %llu", &k, &s) == 2) {
-		left = k, made = 0, seed = s | 1;
+		left = k, made = 0, every = 0, seed = s | 1;
+	} else if (sscanf(line, "huge %d", &n) == 1 && n <= MAX_HUGE) {
+		seed |= 1;
+		fill(n);
 	} else if (sscanf(line, "flood %llu", &s) == 1) {
-		left = -1, made = 0, seed = s | 1;
+		left = -1, made = 0, every = 0, seed = s | 1;
+	} else if (sscanf(line, "trickle %llu", &s) == 1) {
+		left = -1, made = 0, every = TRICKLE_MS, seed = s | 1;
 	} else {
 		fail(line, 0);
 	}

@@ -1,0 +1,114 @@
+package inspect
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/qpidd-cluster/qpidd-cluster/daemon/store"
+	"github.com/qpidd-cluster/qpidd-cluster/journal"
+	"github.com/qpidd-cluster/qpidd-cluster/journal/disk"
+)
+
+// TestOnDisk writes a journal with the real disk, damages it, repairs it, and goes on with it.
+func TestOnDisk(t *testing.T) {
+	dir := t.TempDir()
+	s, err := store.Open(dir, false, func(b []byte) { b[0] = 9 })
+	if err != nil {
+		t.Fatal(err)
+	}
+	life := func(bodies ...int) int {
+		t.Helper()
+		ends := make(chan *journal.Op, 64)
+		d, err := disk.Open(s.Journal, disk.Options{Done: func(op *journal.Op) { ends <- op }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(dir); err == nil || !strings.Contains(err.Error(), "in use") {
+			t.Errorf("a journal in use: %v", err)
+		}
+		log := journal.New(journal.Config{Memory: disk.Memory{}, Disk: d, Files: d, Store: s.Store, SegmentBytes: segmentBytes})
+		r, err := log.Recover(reader{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		log.Prepare(0)
+		last := log.Mark()
+		for _, n := range bodies {
+			space, err := log.Begin(n, journal.Durable)
+			if err != nil {
+				t.Fatal(err)
+			}
+			last++
+			log.Commit(space, 1, last)
+			for log.Sync(1, true); log.Mark() < last; log.Sync(1, true) {
+				(<-ends).Finish()
+				log.Prepare(0)
+			}
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for len(ends) > 0 {
+			(<-ends).Finish()
+		}
+		log.Close()
+		return r.Runs
+	}
+	life(100, 200000, 300)
+	if n := life(400); n != 3 {
+		t.Fatalf("%d runs were recovered", n)
+	}
+	j, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	r, err := j.Scan(Options{Deep: true})
+	if err != nil || !r.Healthy() {
+		t.Fatalf("%v %+v", err, r)
+	}
+	if _, err := disk.Open(s.Journal, disk.Options{Done: func(*journal.Op) {}}); err == nil {
+		t.Error("it can be opened while it is looked at")
+	}
+	first := slices.IndexFunc(r.Segments, func(g *Segment) bool { return g.Number == 1 })
+	damage(t, filepath.Join(s.Journal, r.Segments[first].File), r.Segments[first].Runs[2].Offset+1000)
+	if r, err = j.Scan(Options{Deep: true}); err != nil || r.Healthy() || r.Recovery == "" {
+		t.Fatalf("%v %+v", err, r)
+	}
+	p, err := j.Plan(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Do(p); err != nil {
+		t.Fatal(err)
+	}
+	if r, err = j.Scan(Options{Deep: true}); err != nil || !r.Healthy() {
+		t.Fatalf("%v %+v", err, r)
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n := life(500); n != 1 {
+		t.Errorf("%d runs were recovered after the repair", n)
+	}
+}
+
+func damage(t *testing.T, path string, at int64) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	b := make([]byte, 1)
+	if _, err := f.ReadAt(b, at); err != nil {
+		t.Fatal(err)
+	}
+	b[0]++
+	if _, err := f.WriteAt(b, at); err != nil {
+		t.Fatal(err)
+	}
+}

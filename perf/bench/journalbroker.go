@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/qpidd-cluster/qpidd-cluster/perf/load"
+	"github.com/qpidd-cluster/qpidd-cluster/perf/peers"
+)
+
+// brokerFigures are of so many publishers, each of whom has one durable message under way.
+type brokerFigures struct {
+	Nodes      int     `json:"nodes"`
+	Publishers int     `json:"publishers"`
+	PerSecond  float64 `json:"messages_per_s"`
+	P50        int64   `json:"confirm_p50_us"`
+	P99        int64   `json:"confirm_p99_us"`
+	FioPerS    float64 `json:"fio_flushes_per_s"`
+	Ratio      float64 `json:"messages_per_fio_flush"`
+}
+
+// clusterNodes is how many members the cluster has that a broker alone is compared with.
+const clusterNodes = 3
+
+// brokers measures a broker alone, and a cluster, by turns with fio's flushes.
+func (o *journalOptions) brokers(ctx context.Context, dir string, f *fio, res *journalResults) error {
+	for _, nodes := range []int{1, clusterNodes} {
+		if err := o.cluster(ctx, filepath.Join(dir, fmt.Sprintf("brokers%d", nodes)), nodes, f, res); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o *journalOptions) cluster(ctx context.Context, dir string, nodes int, f *fio, res *journalResults) (err error) {
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	c, err := peers.StartQpidd(ctx, peers.Options{Dir: dir, Nodes: nodes, Alone: nodes == 1, Binary: o.Binary,
+		Args: []string{"--store-dir=" + filepath.Join(dir, "store%n")}})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.Stop()) }()
+	for range o.Rounds {
+		for _, n := range publishers {
+			l := load.Defaults()
+			l.ProducerURLs, l.DeclareURL, l.Consumers = c.URLs()[:1], c.URLs()[0], 0
+			l.Producers, l.InFlight = n, 1
+			l.WarmUp, l.Duration = 500*time.Millisecond, time.Duration(o.Seconds*float64(time.Second))
+			report, err := load.Run(ctx, l)
+			if err != nil {
+				return err
+			}
+			theirs, err := f.flush(ctx, o.Seconds)
+			if err != nil {
+				return err
+			}
+			b := brokerFigures{nodes, n, report.ConfirmedPerSecond, report.Confirm.P50, report.Confirm.P99, theirs.PerSecond, report.ConfirmedPerSecond / theirs.PerSecond}
+			fmt.Fprintf(os.Stderr, "%d brokers, %3d publishers: %.0f messages/s, confirmed in %d us, p99 %d; fio %.0f flushes/s; ratio %.2f\n",
+				nodes, n, b.PerSecond, b.P50, b.P99, b.FioPerS, b.Ratio)
+			res.Brokers = append(res.Brokers, b)
+		}
+	}
+	return wrote(filepath.Join(dir, "store1"))
+}
+
+// wrote makes sure that what was measured was on a disk.
+func wrote(dir string) error {
+	files, err := filepath.Glob(filepath.Join(dir, "journal", "*.segment"))
+	if err == nil && len(files) == 0 {
+		err = fmt.Errorf("the broker has written nothing to %s", dir)
+	}
+	return err
+}
+
+// judgeBrokers holds a broker alone against what is wanted, and compares it with a cluster.
+func (res *journalResults) judgeBrokers() {
+	of := func(nodes, n int, figure func(*brokerFigures) float64) (list []float64) {
+		for i := range res.Brokers {
+			if b := &res.Brokers[i]; b.Nodes == nodes && b.Publishers == n {
+				list = append(list, figure(b))
+			}
+		}
+		return list
+	}
+	rate := func(b *brokerFigures) float64 { return b.PerSecond }
+	for _, n := range publishers {
+		ratios := of(1, n, func(b *brokerFigures) float64 { return b.Ratio })
+		if len(ratios) == 0 {
+			continue
+		}
+		res.groupTarget(fmt.Sprintf("%d publishers at a broker, messages for each of fio's flushes", n), n, ratios)
+		res.Medians[fmt.Sprintf("%d publishers, three brokers against one", n)] = middle(of(clusterNodes, n, rate)) / middle(of(1, n, rate))
+	}
+}

@@ -132,6 +132,7 @@ func (n *Node) sync() (more bool) {
 		more = n.syncLog()
 	}
 	d := &n.disk
+	n.keepPace()
 	if n.state == Active || n.state == CatchingUp {
 		n.tellMark()
 	}

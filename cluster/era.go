@@ -112,6 +112,7 @@ func (n *Node) logEra(at viewID, how uint64) {
 		}
 	}
 	n.disk.members(n)
+	n.newPace()
 	if n.log.Durable() {
 		n.append(n.eraEntry(how))
 	}

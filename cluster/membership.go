@@ -522,5 +522,6 @@ func (n *Node) restart() {
 func (n *Node) clear() {
 	n.id, n.index, n.chain, n.epoch = ID{}, 0, 0, 0
 	n.active, n.electorate, n.stores, n.eras = nil, nil, nil, nil
+	n.pace = pace{}
 	n.expected, n.expectAt = n.cfg.Quorum.Expected, 0
 }

@@ -104,6 +104,7 @@ type Node struct {
 	revived    bool  // its state is from its store
 	joins      ID    // the cluster, with stores, that this member is about to join
 	disk       disks
+	pace       pace
 	index      broker.Index
 	chain      uint64 // over all entries: equal histories have equal chains
 

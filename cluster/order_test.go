@@ -244,6 +244,9 @@ func (o *order) check() {
 			o.t.Fatalf("members %d and %d differ: index %d and %d, chain %x and %x, hash %x and %x",
 				n.id, live[0].id, i, j, c, d, n.broker.Hash(), live[0].broker.Hash())
 		}
+		if n.Held() {
+			o.t.Fatalf("member %d holds its publishers, and nothing is on its way to a disk", n.id)
+		}
 	}
 }
 

@@ -314,6 +314,7 @@ func (n *Node) install() error {
 	n.joins = ID{}
 	n.disk.left = false
 	n.disk.members(n)
+	n.newPace()
 	if n.log.Durable() {
 		n.beginCheckpoint()
 	}

@@ -26,7 +26,8 @@ import (
 // A joiner with a history of its own needs what it lacks of theirs, which is not only what is new:
 // where its history has an end of its own, that may have let go of messages that count again.
 //
-// A mark is of another kind: 1 epoch u64  9 index u64, up to which the sender's disk has it all.
+// A mark is of another kind: 1 epoch u64  9 index u64, up to which the sender's disk has it all. So is
+// a hold: 1 epoch u64  9 u8, 1 if publishers are to be held for the sender's disk, 0 if no longer.
 const (
 	meshBroker uint8 = iota // a message between brokers: see package broker
 	meshState
@@ -37,6 +38,7 @@ const (
 	meshMessages
 	meshAsk
 	meshNeed
+	meshHold
 
 	transferHead = 21
 	extentHead   = transferHead + 12
@@ -246,6 +248,9 @@ func (n *Node) Mesh(now time.Duration, from broker.MemberID, data []byte) {
 	case meshBroker:
 	case meshMark:
 		n.tookMark(from, data)
+		return
+	case meshHold:
+		n.tookHold(from, data)
 		return
 	default:
 		n.takeTransfer(from, data)

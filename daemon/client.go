@@ -42,6 +42,7 @@ type client struct {
 	queue     []broker.Answer // from the engine, not yet shown to the session
 	completed uint64
 	ended     bool
+	held      bool      // for disks that have to catch up: what publishes is to wait
 	moved     sync.Cond // completed has grown, or the connection has ended
 
 	signal chan struct{} // there is something for the writer
@@ -55,7 +56,8 @@ type client struct {
 	submitted uint64 // the reader's
 	underWay  []batch
 	bytes     int64
-	unwritten int // bytes in the session's output, as the reader last saw it
+	published bool // what was read last
+	unwritten int  // bytes in the session's output, as the reader last saw it
 }
 
 // batch is how far the requests of one read go, and how big they were.
@@ -118,11 +120,33 @@ func (c *client) feed(data []byte) (used, want int) {
 	done, _ := c.sess.Done()
 	c.setUnwritten(size)
 	c.mu.Unlock()
+	c.published = publishes(r)
 	c.submit(r)
 	if size > 0 || done {
 		c.kick()
 	}
 	return used, want
+}
+
+// publishes tells whether a message is among what is asked for.
+func publishes(r *broker.Requests) bool {
+	if r == nil {
+		return false
+	}
+	for i := range r.List {
+		if q := &r.List[i]; q.Kind == broker.ReqSubmit && broker.Kind(r.Data(q)[4]) == broker.KindPublish {
+			return true
+		}
+	}
+	return false
+}
+
+// hold has the reader wait where it publishes, or go on.
+func (c *client) hold(held bool) {
+	c.qmu.Lock()
+	c.held = held
+	c.moved.Signal()
+	c.qmu.Unlock()
 }
 
 // setUnwritten notes the size of the session's output, with mu held.
@@ -169,7 +193,7 @@ func (c *client) submit(r *broker.Requests) {
 func (c *client) pace() bool {
 	c.qmu.Lock()
 	defer c.qmu.Unlock()
-	for !c.ended && (c.submitted-c.completed > maxUnderWay || c.bytes > maxUnderWayBytes || c.unwritten > maxUnwritten) {
+	for !c.ended && (c.submitted-c.completed > maxUnderWay || c.bytes > maxUnderWayBytes || c.unwritten > maxUnwritten || c.held && c.published) {
 		c.moved.Wait()
 	}
 	return !c.ended

@@ -37,6 +37,7 @@ type engine struct {
 	hooks   hooks
 	next    time.Duration // when the pure parts want to be ticked; 0 is never
 	stop    bool
+	held    bool   // clients that publish are to wait
 	lost    bool   // what is to be applied cannot be read back
 	number  uint64 // of messages, when alone
 	failed  error
@@ -220,6 +221,7 @@ func (e *engine) takeInbox(now time.Duration) {
 			e.node.Written(m.client.id, m.records, m.deliveries)
 		case msgConnect:
 			e.clients[m.client.id] = m.client
+			m.client.hold(e.held)
 			e.node.Connect(m.client.id)
 		case msgDisconnect:
 			delete(e.clients, m.client.id)
@@ -272,6 +274,12 @@ func (e *engine) settle(now time.Duration) (more bool) {
 	// Behind the events: who has come in this very turn is known to the mesh by them.
 	for i := range r.Mesh {
 		e.hooks.mesh(r.Mesh[i].To, r.Mesh[i].Data)
+	}
+	if held := e.node.Held(); held != e.held {
+		e.held = held
+		for _, c := range e.clients {
+			c.hold(held)
+		}
 	}
 	if r.Drop != "" {
 		for _, c := range e.clients {

@@ -42,6 +42,7 @@ type figures struct {
 	status   cluster.Status
 	queues   int
 	messages int
+	held     bool
 	members  int
 	ring     cpg.Stats
 	link     link.Stats
@@ -51,6 +52,7 @@ type figures struct {
 // look takes the engine's figures, on its goroutine.
 func (b *Broker) look() (f figures) {
 	f.status = b.engine.node.Status()
+	f.held = b.engine.held
 	if state := b.engine.node.Broker(); state != nil {
 		f.queues, f.messages = state.Totals()
 	}
@@ -110,6 +112,11 @@ func (b *Broker) putBroker(p *metrics.Page, f *figures) {
 	p.Gauge("qpidd_log_live_bytes", "Bytes of them.").Add(float64(l.LiveBytes))
 	p.Gauge("qpidd_log_memory_bytes", "Memory of the log, for messages.").Add(float64(l.MemoryBytes))
 	p.Gauge("qpidd_memory_limit_bytes", "What messages may take of memory.").Add(float64(b.memoryLimit()))
+	held := 0.0
+	if f.held {
+		held = 1
+	}
+	p.Gauge("qpidd_publishers_held", "1 while publishers are held, for a member's disk has to catch up.").Add(held)
 	p.Gauge("qpidd_journal_bytes", "The journal on disk, segments that are ready for use included.").Add(float64(l.DiskBytes))
 	p.Counter("qpidd_journal_written_bytes_total", "Bytes written to the journal.").Add(float64(l.WrittenBytes))
 }

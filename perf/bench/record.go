@@ -45,7 +45,7 @@ type target struct {
 }
 
 func newRecord(binary string) record {
-	return record{Machine: thisMachine(), Commit: commit(binary)}
+	return record{Machine: thisMachine(), Commit: commit(binary), Targets: []target{}}
 }
 
 // below asks for a figure below a limit.

@@ -31,6 +31,9 @@ func newDoctorCommand() *cobra.Command {
 		Example: "  qpid-cluster doctor\n  qpid-cluster doctor --fix\n  qpid-cluster doctor --json --config /etc/qpid/qpidd-east.conf\n  qpid-cluster doctor --all --member broker3",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p.Options = args
+			if !cmd.Flags().Changed("config") && !doctor.Installed() {
+				p.Config = "" // as of a broker that is started by hand: read if it is there
+			}
 			var list []doctor.Finding
 			if all || len(members) > 0 {
 				list = doctor.ExamineAll(p, members)

@@ -37,7 +37,7 @@ type Finding struct {
 
 // Patient is what is examined.
 type Patient struct {
-	Config  string   // the broker's configuration
+	Config  string   // the broker's configuration; empty: of one that is started by hand, without any
 	Options []string // further options of the broker, as on its command line
 	Listen  time.Duration
 	// Inside is set by a broker that examines its own host: what takes root, or to run programs, is

@@ -19,6 +19,17 @@ import (
 
 const serviceUser = "qpidd"
 
+// Installed tells whether the service is on this host: its broker reads /etc/qpid/qpidd.conf in any case,
+// and runs as a user of its own.
+func Installed() bool {
+	for _, dir := range []string{"/usr/lib", "/lib", "/etc"} {
+		if _, err := os.Stat(filepath.Join(dir, "systemd/system/qpidd.service")); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
 // account is whom the broker runs as: the service's user, or, if it examines itself, its own.
 func (h *host) account() (*user.User, error) {
 	if h.Inside {
@@ -30,6 +41,9 @@ func (h *host) account() (*user.User, error) {
 // identity: the user that the service runs as, and what it has to read.
 func (h *host) identity() (list []Finding) {
 	u, err := h.account()
+	if err != nil && h.Config == "" {
+		return fine("no service is installed: a broker that is started by hand is of who starts it")
+	}
 	if err != nil {
 		return safely(Error, "there is no user qpidd, which the service runs as", "systemd-sysusers")
 	}

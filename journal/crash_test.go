@@ -117,6 +117,9 @@ func TestEveryFailure(t *testing.T) {
 			if err := k.log.Failed(); err != nil && !failure(err) {
 				t.Fatalf("operation %d of %d fails with %v: %v", n, total, cause, err)
 			}
+			if cause == faulty.ErrIO && k.log.Failed() == nil {
+				t.Fatalf("operation %d of %d met a broken disk, and the log goes on", n, total)
+			}
 			p := k.promise(taken)
 			d.Crash()
 			if k, err = recoverFrom(t, d); err == nil {

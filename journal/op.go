@@ -1,5 +1,12 @@
 package journal
 
+import "errors"
+
+// ErrBroken is what an operation fails with where the disk fails, and not the operation: whatever it was for,
+// the log fails, and nothing is tried again. Anything else that a file could not be made for, as want of
+// space, may pass.
+var ErrBroken = errors.New("the disk fails")
+
 // Disk does to files what the log wants done. Start only takes note of an operation; when
 // it has been done, or has failed, the owner of the log calls its Finish. The bytes of a
 // write stay as they are until then.

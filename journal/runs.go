@@ -1,6 +1,9 @@
 package journal
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // Durable records are gathered in a run, which is sealed and written as soon as nothing else
 // is being flushed: a lone publisher does not wait for company, and while a flush is under
@@ -220,6 +223,9 @@ func (l *Log) Failed() error { return l.runs.failed }
 // Finish takes back an operation that has been done, or has failed.
 func (op *Op) Finish() {
 	l := op.log
+	if errors.Is(op.Err, ErrBroken) {
+		l.fail(op)
+	}
 	switch op.Kind {
 	case OpCreate:
 		l.created(op)

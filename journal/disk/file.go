@@ -4,8 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/qpidd-cluster/qpidd-cluster/journal"
 )
 
 // openLimit is how many segments are kept open: more than are written to and read from at a
@@ -120,18 +123,34 @@ func (d *Disk) wrap(what, name string, err error) error {
 	if err == nil {
 		return nil
 	}
-	advice := ""
+	advice, broken := "", false
 	switch {
 	case errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT):
 		advice = "; make room on the file system, or take messages from queues"
-	case errors.Is(err, unix.EIO):
-		advice = "; the disk fails: look at the kernel's log (dmesg) and replace it"
-	case errors.Is(err, unix.EROFS):
+	case errors.Is(err, unix.EROFS): // before EIO: a file system that has met one becomes that
+		broken = true
 		advice = "; the file system has become read-only: look at the kernel's log (dmesg), check it and mount it anew"
+	case slices.ContainsFunc(failures, func(e error) bool { return errors.Is(err, e) }):
+		broken = true
+		advice = "; the disk fails: look at the kernel's log (dmesg) and replace it"
 	case errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE):
 		advice = "; let the broker have more open files (LimitNOFILE of its service, ulimit -n)"
 	case errors.Is(err, unix.ENOENT):
 		advice = "; somebody has removed it: nobody but the broker may change its journal"
 	}
-	return fmt.Errorf("cannot %s %s: %w%s", what, d.path(name), err, advice)
+	err = fmt.Errorf("cannot %s %s: %w%s", what, d.path(name), err, advice)
+	if broken {
+		return &brokenError{err}
+	}
+	return err
 }
+
+// failures are those of a disk, or of a file system that has given up for one.
+var failures = []error{unix.EIO, unix.ENXIO, unix.ENODEV, unix.EUCLEAN, unix.ESHUTDOWN}
+
+// brokenError is journal.ErrBroken, and says more.
+type brokenError struct{ error }
+
+func (e *brokenError) Unwrap() error { return e.error }
+
+func (e *brokenError) Is(target error) bool { return target == journal.ErrBroken }

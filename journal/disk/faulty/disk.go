@@ -13,7 +13,7 @@ import (
 // What operations fail with.
 var (
 	ErrNoSpace = errors.New("no space left on the device (injected)")
-	ErrIO      = errors.New("input/output error (injected)")
+	ErrIO      = fmt.Errorf("input/output error (injected): %w", journal.ErrBroken)
 	ErrMissing = errors.New("no such file")
 	ErrExists  = errors.New("the file exists")
 )

@@ -36,7 +36,7 @@ test: build ## all tests that need no privileges
 test-privileged: build ## the tests in network namespaces, with clients of other makers and with corosync (root)
 	@[ "$$(id -u)" = 0 ] || { echo "run it as root: it makes network namespaces and installs packages"; exit 1; }
 	test/e2e/install-clients
-	CGO_ENABLED=0 QPIDD_PRIVILEGED=1 $(GO) test -count=1 ./host/... ./packaging/generate
+	CGO_ENABLED=0 QPIDD_PRIVILEGED=1 $(GO) test -count=1 ./host/... ./packaging/generate ./internal/testdisk
 	QPIDD_PRIVILEGED=1 $(GO) test -count=1 -timeout 30m -p 1 ./test/e2e/privileged ./test/interop/... ./test/datapath
 	QPIDD_PRIVILEGED=1 QPIDD_RING_PROVIDER=corosync $(GO) test -count=1 -timeout 30m -run 'Hosts|SmallMTU|Cut|Flap|Loss' ./test/e2e/privileged
 	for d in packet xdp; do QPID_RING_DATAPATH=$$d QPIDD_PRIVILEGED=1 $(GO) test -count=1 -timeout 30m -p 1 -run 'Hosts|SmallMTU|Cut|Flap|Loss|Multicast|Form|IPv6|MTU|Sealed|Unplug|Partition' ./test/e2e/privileged ./test/interop || exit 1; done

@@ -57,6 +57,15 @@ func Root() (string, error) {
 // could run must not be left out.
 func Integration() bool { return os.Getenv("CI") != "" || os.Getenv("QPIDD_CI") != "" }
 
+// leave skips a test for something that this machine lacks, which in continuous integration is an error.
+func leave(t testing.TB, lacks error) {
+	t.Helper()
+	if Integration() {
+		t.Fatal(lacks)
+	}
+	t.Skip(lacks)
+}
+
 // Privileged skips a test that is only for root who has asked for it.
 func Privileged(t testing.TB) {
 	t.Helper()

@@ -11,6 +11,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/qpidd-cluster/qpidd-cluster/internal/testdisk"
 )
 
 // FileSystems are those that volumes are made of.
@@ -18,9 +20,9 @@ var FileSystems = []string{"ext4", "xfs"}
 
 // Volume is a small file system of its own, in a file.
 type Volume struct {
-	Dir   string // where it is mounted
+	Dir   string         // where it is mounted
+	Disk  *testdisk.Disk // that it is on, which can be made to fail; nil: an ordinary loop device
 	image string
-	kind  string
 	t     testing.TB
 }
 
@@ -29,17 +31,56 @@ type Volume struct {
 func NewVolume(t testing.TB, kind string, bytes int64) *Volume {
 	t.Helper()
 	Privileged(t)
-	mkfs, err := exec.LookPath("mkfs." + kind)
-	if err != nil {
-		t.Skipf("%v: install %s", err, map[string]string{"ext4": "e2fsprogs", "xfs": "xfsprogs"}[kind])
-	}
-	base := t.TempDir()
-	v := &Volume{Dir: filepath.Join(base, "volume"), image: filepath.Join(base, "image"), kind: kind, t: t}
-	if err := errors.Join(os.Mkdir(v.Dir, 0o700), os.WriteFile(v.image, nil, 0o600), os.Truncate(v.image, bytes)); err != nil {
+	v := newVolume(t)
+	v.image = filepath.Join(filepath.Dir(v.Dir), "image")
+	if err := errors.Join(os.WriteFile(v.image, nil, 0o600), os.Truncate(v.image, bytes)); err != nil {
 		t.Fatal(err)
 	}
-	v.run(mkfs, "-q", v.image)
+	v.run(maker(t, kind), "-q", v.image)
 	v.Mount()
+	return v
+}
+
+// NewFaultyVolume makes one on a disk that can be made to fail, and to lose its power.
+func NewFaultyVolume(t testing.TB, kind string, bytes int64) *Volume {
+	t.Helper()
+	Privileged(t)
+	if err := testdisk.Missing(); err != nil {
+		leave(t, err)
+	}
+	program := maker(t, kind)
+	base := t.TempDir()
+	d, err := testdisk.New(base, bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { // after it is unmounted
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	v := newVolume(t)
+	v.Disk, v.image = d, base
+	v.run(program, "-q", d.Device())
+	v.Mount()
+	return v
+}
+
+func maker(t testing.TB, kind string) string {
+	t.Helper()
+	program, err := exec.LookPath("mkfs." + kind)
+	if err != nil {
+		leave(t, fmt.Errorf("%w: install %s", err, map[string]string{"ext4": "e2fsprogs", "xfs": "xfsprogs"}[kind]))
+	}
+	return program
+}
+
+func newVolume(t testing.TB) *Volume {
+	t.Helper()
+	v := &Volume{Dir: filepath.Join(t.TempDir(), "volume"), t: t}
+	if err := os.Mkdir(v.Dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		if mounted(v.Dir) {
 			v.run("umount", "-l", v.Dir) // also if the test has failed, and something is left
@@ -58,13 +99,39 @@ func (v *Volume) run(name string, args ...string) {
 // Mount mounts it.
 func (v *Volume) Mount() {
 	v.t.Helper()
+	if v.Disk != nil {
+		v.run("mount", v.Disk.Device(), v.Dir)
+		return
+	}
 	v.run("mount", "-o", "loop", v.image, v.Dir)
+}
+
+// PowerCycle turns the disk's power on after a cut: what the kernel still has of the file system goes,
+// and it is mounted as after a start of the host. Nobody may use it.
+func (v *Volume) PowerCycle() {
+	v.t.Helper()
+	v.unmount()
+	if err := v.Disk.Detach(); err != nil {
+		v.t.Fatal(err)
+	}
+	v.awaitDetached()
+	v.Disk.Restore()
+	if err := v.Disk.Attach(); err != nil {
+		v.t.Fatal(err)
+	}
+	v.Mount()
 }
 
 // Unmount unmounts it, as soon as the last of those that have used it is wholly gone. Who has made
 // a mount namespace meanwhile, as other tests on this host do, has a copy of the mount: then the file
 // system lives on, and what is to happen with its next mount cannot be tested.
 func (v *Volume) Unmount() {
+	v.t.Helper()
+	v.unmount()
+	v.awaitDetached()
+}
+
+func (v *Volume) unmount() {
 	v.t.Helper()
 	Eventually(v.t, endLimit, "unmount "+v.Dir, func() error {
 		out, err := exec.Command("umount", v.Dir).CombinedOutput()
@@ -73,6 +140,10 @@ func (v *Volume) Unmount() {
 		}
 		return nil
 	})
+}
+
+func (v *Volume) awaitDetached() {
+	v.t.Helper()
 	if err := poll(endLimit, v.attached); err != nil {
 		v.t.Skip(err)
 	}

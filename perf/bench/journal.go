@@ -115,7 +115,8 @@ func (o *journalOptions) measure(ctx context.Context, dir string) (*journalResul
 		"fio writes a file over and over with direct I/O, blocks as long as the journal's runs were on average and %d in flight, "+
 		"or 4 KiB and one fdatasync each. Recovery is without a checkpoint, from files that are not in memory. Then publishers with "+
 		"one durable message each under way, at one broker and at one of three, which all write to this disk, load generator on the "+
-		"same host. Ratios are of one round, and their medians count", o.Rounds, o.Seconds, disk.DefaultDepth)
+		"same host; and once more on a disk of which nothing else is slow but that a flush takes %v. Ratios are of one round, and their medians count",
+		o.Rounds, o.Seconds, disk.DefaultDepth, slowFlush)
 	err = o.withLog(filepath.Join(dir, "journal"), func(d *logDriver) error {
 		_, res.Disk, _ = strings.Cut(d.disk.Describe(), ": ")
 		for range o.Rounds {
@@ -129,7 +130,7 @@ func (o *journalOptions) measure(ctx context.Context, dir string) (*journalResul
 		err = o.recover(ctx, filepath.Join(dir, "recovery"), f, res)
 	}
 	if err == nil && o.Binary != "" {
-		err = o.brokers(ctx, dir, f, res)
+		err = errors.Join(o.brokers(ctx, dir, f, res), o.slowly(ctx, filepath.Join(dir, "slow"), res))
 	}
 	return res, errors.Join(err, f.clean())
 }

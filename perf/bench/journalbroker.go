@@ -15,6 +15,7 @@ import (
 // brokerFigures are of so many publishers, each of whom has one durable message under way.
 type brokerFigures struct {
 	Nodes      int     `json:"nodes"`
+	FlushMS    float64 `json:"flush_made_to_take_ms,omitempty"`
 	Publishers int     `json:"publishers"`
 	PerSecond  float64 `json:"messages_per_s"`
 	P50        int64   `json:"confirm_p50_us"`
@@ -29,14 +30,14 @@ const clusterNodes = 3
 // brokers measures a broker alone, and a cluster, by turns with fio's flushes.
 func (o *journalOptions) brokers(ctx context.Context, dir string, f *fio, res *journalResults) error {
 	for _, nodes := range []int{1, clusterNodes} {
-		if err := o.cluster(ctx, filepath.Join(dir, fmt.Sprintf("brokers%d", nodes)), nodes, f, res); err != nil {
+		if err := o.cluster(ctx, filepath.Join(dir, fmt.Sprintf("brokers%d", nodes)), nodes, 0, f, res); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (o *journalOptions) cluster(ctx context.Context, dir string, nodes int, f *fio, res *journalResults) (err error) {
+func (o *journalOptions) cluster(ctx context.Context, dir string, nodes int, flush time.Duration, f *fio, res *journalResults) (err error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
@@ -60,7 +61,7 @@ func (o *journalOptions) cluster(ctx context.Context, dir string, nodes int, f *
 			if err != nil {
 				return err
 			}
-			b := brokerFigures{nodes, n, report.ConfirmedPerSecond, report.Confirm.P50, report.Confirm.P99, theirs.PerSecond, report.ConfirmedPerSecond / theirs.PerSecond}
+			b := brokerFigures{nodes, flush.Seconds() * 1000, n, report.ConfirmedPerSecond, report.Confirm.P50, report.Confirm.P99, theirs.PerSecond, report.ConfirmedPerSecond / theirs.PerSecond}
 			fmt.Fprintf(os.Stderr, "%d brokers, %3d publishers: %.0f messages/s, confirmed in %d us, p99 %d; fio %.0f flushes/s; ratio %.2f\n",
 				nodes, n, b.PerSecond, b.P50, b.P99, b.FioPerS, b.Ratio)
 			res.Brokers = append(res.Brokers, b)
@@ -80,21 +81,25 @@ func wrote(dir string) error {
 
 // judgeBrokers holds a broker alone against what is wanted, and compares it with a cluster.
 func (res *journalResults) judgeBrokers() {
-	of := func(nodes, n int, figure func(*brokerFigures) float64) (list []float64) {
+	of := func(nodes, n int, flush time.Duration, figure func(*brokerFigures) float64) (list []float64) {
 		for i := range res.Brokers {
-			if b := &res.Brokers[i]; b.Nodes == nodes && b.Publishers == n {
+			if b := &res.Brokers[i]; b.Nodes == nodes && b.Publishers == n && b.FlushMS == flush.Seconds()*1000 {
 				list = append(list, figure(b))
 			}
 		}
 		return list
 	}
 	rate := func(b *brokerFigures) float64 { return b.PerSecond }
+	ratio := func(b *brokerFigures) float64 { return b.Ratio }
 	for _, n := range publishers {
-		ratios := of(1, n, func(b *brokerFigures) float64 { return b.Ratio })
+		ratios := of(1, n, 0, ratio)
 		if len(ratios) == 0 {
 			continue
 		}
 		res.groupTarget(fmt.Sprintf("%d publishers at a broker, messages for each of fio's flushes", n), n, ratios)
-		res.Medians[fmt.Sprintf("%d publishers, three brokers against one", n)] = middle(of(clusterNodes, n, rate)) / middle(of(1, n, rate))
+		res.Medians[fmt.Sprintf("%d publishers, three brokers against one", n)] = middle(of(clusterNodes, n, 0, rate)) / middle(of(1, n, 0, rate))
+		if ratios = of(1, n, slowFlush, ratio); len(ratios) > 0 {
+			res.groupTarget(fmt.Sprintf("%d publishers at a broker, a flush takes %v, messages for each of fio's flushes", n, slowFlush), n, ratios)
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/qpidd-cluster/qpidd-cluster/broker"
@@ -42,8 +43,9 @@ type client struct {
 	queue     []broker.Answer // from the engine, not yet shown to the session
 	completed uint64
 	ended     bool
-	held      bool      // for disks that have to catch up: what publishes is to wait
-	moved     sync.Cond // completed has grown, or the connection has ended
+	held      bool        // for disks that have to catch up: what publishes is to wait
+	moved     sync.Cond   // completed has grown, or the connection has ended
+	deaf      atomic.Bool // the reader waits for the members, not for the client
 
 	signal chan struct{} // there is something for the writer
 	closed chan struct{}
@@ -189,14 +191,30 @@ func (c *client) submit(r *broker.Requests) {
 	c.e.tell(message{kind: msgRequests, client: c, requests: r})
 }
 
-// pace holds the reader back while too much is under way.
+// pace holds the reader back while too much is under way. While that is not the client's doing, nobody
+// is to take it for silent.
 func (c *client) pace() bool {
+	waited := false
 	c.qmu.Lock()
-	defer c.qmu.Unlock()
-	for !c.ended && (c.submitted-c.completed > maxUnderWay || c.bytes > maxUnderWayBytes || c.unwritten > maxUnwritten || c.held && c.published) {
+	for !c.ended && (c.busy() || c.unwritten > maxUnwritten) {
+		c.deaf.Store(c.busy())
+		waited = waited || c.busy()
 		c.moved.Wait()
 	}
-	return !c.ended
+	ended := c.ended
+	c.qmu.Unlock()
+	if waited {
+		c.mu.Lock()
+		c.sess.Excuse(c.e.now())
+		c.mu.Unlock()
+		c.deaf.Store(false)
+	}
+	return !ended
+}
+
+// busy tells whether the members are to do something before this client asks for more, with qmu held.
+func (c *client) busy() bool {
+	return c.submitted-c.completed > maxUnderWay || c.bytes > maxUnderWayBytes || c.held && c.published
 }
 
 // push takes answers from the engine.
@@ -309,6 +327,9 @@ func (c *client) flush() error {
 
 // schedule has the session ticked when it wants to be, with mu held.
 func (c *client) schedule(now time.Duration) {
+	if c.deaf.Load() {
+		c.sess.Excuse(now)
+	}
 	next := c.sess.Tick(now)
 	if next == c.due {
 		return

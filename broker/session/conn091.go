@@ -276,6 +276,8 @@ func (k *conn091) tick(now time.Duration) (next time.Duration) {
 	return min(dead, k.lastOut+k.heartbeat/2)
 }
 
+func (k *conn091) excuse(now time.Duration) { k.lastIn = now }
+
 // flush ends a batch: what was put off to be said once is said, and whether anything was
 // said counts for the heartbeat. size is the output's before the batch.
 func (k *conn091) flush(now time.Duration, size int) {

@@ -389,6 +389,8 @@ func (p *conn100) tick(now time.Duration) (next time.Duration) {
 	return 0
 }
 
+func (p *conn100) excuse(now time.Duration) { p.heard = now }
+
 // tickRunning keeps both idle timeouts (2.4.5).
 func (p *conn100) tickRunning() (next time.Duration) {
 	drop := p.heard + p.idle

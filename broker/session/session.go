@@ -50,6 +50,8 @@ type protocol interface {
 	feed(now time.Duration, data []byte) (n, want int)
 	answer(now time.Duration, list []broker.Answer)
 	tick(now time.Duration) (next time.Duration)
+	// excuse has the client's silence begin anew.
+	excuse(now time.Duration)
 	shut(now time.Duration, text string)
 	done() (bool, error)
 	// end lets go of all that is held; nothing is said any more.
@@ -120,6 +122,14 @@ func (c *Conn) Tick(now time.Duration) time.Duration {
 		c.end(errors.New("no protocol header in time"))
 	}
 	return limit
+}
+
+// Excuse tells that the client's socket is not read at the moment, so that its silence up to now is
+// not its own: heartbeats may be waiting there.
+func (c *Conn) Excuse(now time.Duration) {
+	if c.proto != nil {
+		c.proto.excuse(now)
+	}
 }
 
 func (c *Conn) negotiate() time.Duration {

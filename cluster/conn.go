@@ -139,6 +139,18 @@ var nothing = []byte{broker.HeaderBytes, 0, 0, 0, byte(broker.KindRelease), 0, 0
 
 // noRoom is why a publish is refused; "" if it is not.
 func (n *Node) noRoom(entry []byte) string {
+	if n.noMemory(int64(len(n.out) - n.sent)) {
+		return "memory limit reached: consume messages, or raise --memory-limit"
+	}
+	if why := n.crammed(); why != "" || !broker.Logged(entry) {
+		return why
+	}
+	return n.diskFull()
+}
+
+// noMemory tells whether messages take as much memory as they may, with so many bytes that are on their
+// way.
+func (n *Node) noMemory(coming int64) bool {
 	s := n.log.Stats()
 	used := s.UsedBytes
 	if n.log.Durable() {
@@ -146,13 +158,7 @@ func (n *Node) noRoom(entry []byte) string {
 		// that is slower than its publishers has them refused, too, in the end.
 		used = max(s.TransientBytes, s.MemoryBytes-n.cfg.MemoryBytes)
 	}
-	if n.cfg.MemoryBytes > 0 && used+int64(len(n.out)-n.sent) > n.cfg.MemoryBytes {
-		return "memory limit reached: consume messages, or raise --memory-limit"
-	}
-	if broker.Logged(entry) {
-		return n.diskFull()
-	}
-	return ""
+	return n.cfg.MemoryBytes > 0 && used+coming > n.cfg.MemoryBytes
 }
 
 func (c *conn) answer(n *Node, a broker.Answer) {

@@ -307,11 +307,16 @@ func (n *Node) diskFull() string {
 		if !n.disk.full[m] {
 			continue
 		}
-		url := ""
-		if h := n.view.hello(m); h != nil {
-			url = " at " + h.url
-		}
-		return "the disk of member " + fmt.Sprintf("%d/%d", m>>32, uint32(m)) + url + " is full: make room there"
+		return "the disk of member " + n.describe(m) + " is full: make room there"
 	}
 	return ""
+}
+
+// describe names a member to a person.
+func (n *Node) describe(m broker.MemberID) string {
+	url := ""
+	if h := n.view.hello(m); h != nil {
+		url = " at " + h.url
+	}
+	return fmt.Sprintf("%d/%d", m>>32, uint32(m)) + url
 }

@@ -27,7 +27,8 @@ import (
 // where its history has an end of its own, that may have let go of messages that count again.
 //
 // A mark is of another kind: 1 epoch u64  9 index u64, up to which the sender's disk has it all. So is
-// a hold: 1 epoch u64  9 u8, 1 if publishers are to be held for the sender's disk, 0 if no longer.
+// a hold: 1 epoch u64  9 u8, 1 if publishers are to be held for the sender's disk, 2 if they are to be
+// refused as the sender has no memory left, 0 if neither.
 const (
 	meshBroker uint8 = iota // a message between brokers: see package broker
 	meshState

@@ -139,9 +139,9 @@ func (l *Log) Evict() {
 }
 
 // Behind tells whether there is more in memory than there should be, and the disk is about to change
-// that: who waits a moment finds room.
+// that: who waits a moment finds room. On a full disk nobody knows when that moment comes.
 func (l *Log) Behind() bool {
-	return l.cfg.MemoryBytes != 0 && l.stats.MemoryBytes > l.cfg.MemoryBytes && (l.runs.writing > 0 || l.store.spills.under > 0)
+	return l.store.tight == nil && l.cfg.MemoryBytes != 0 && l.stats.MemoryBytes > l.cfg.MemoryBytes && (l.runs.writing > 0 || l.store.spills.under > 0)
 }
 
 // evictShare is which part of the limit is made free at a time, so that not every extent that

@@ -204,7 +204,7 @@ func (b *Broker) routePublish(e *Entry, x *exchange, p *Publish) *Result {
 		q.shard.ops = append(q.shard.ops, op{
 			kind: opEnqueue, q: q, index: e.Index, ref: e.Ref,
 			ttl: p.TTL, hasTTL: p.Flags&FlagTTL != 0, conn: p.Conn, number: e.Number,
-			logged: p.Flags&FlagDurable != 0 && q.keeps(),
+			logged: p.Flags&FlagDurable != 0 && q.keeps(), decided: b.replaying, own: e.From == b.cfg.Self && !b.replaying,
 		})
 	}
 	return nil

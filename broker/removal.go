@@ -30,6 +30,15 @@ func appendDequeue(b []byte, done []Done, logged bool) []byte {
 	return w.End()
 }
 
+// AppendRefused appends an entry that has a message leave a queue in journals that was never in it, as a
+// connection of the proposer's has been refused it.
+func AppendRefused(b []byte, c ConnID, of Done) []byte {
+	w := BeginEntry(b, KindDequeue, c)
+	w.setFlags(FlagLogged)
+	w.Bytes = appendLists(w.Bytes, []Done{of})
+	return w.End()
+}
+
 func appendRelease(b []byte, done []Done, counted bool) []byte {
 	w := BeginEntry(b, KindRelease, 0)
 	flags := uint8(0)
@@ -210,14 +219,39 @@ func (b *Broker) deadLetter(e *Entry, h Header, r *Reader) {
 	if !ok {
 		return
 	}
-	// When entries are replayed, what was made then follows; and the record may be gone from the disk.
-	if x := b.exchanges[exchange]; x != nil && !b.replaying {
+	switch x := b.exchanges[exchange]; {
+	case b.replaying: // what was made then follows; and the record may be gone from the disk
+	case x != nil:
 		b.publishDead(e, q, pos, x, h.Flags&flagRejected != 0, key, r.Rest)
+	case h.Flags&FlagLogged != 0:
+		if _, err := b.log.Append(e.Index, true, e.Record); err != nil {
+			panic("broker: no room for an entry: " + err.Error())
+		}
 	}
+	b.takeDead(q, pos)
+}
+
+func (b *Broker) takeDead(q *Queue, pos uint64) {
 	q.shard.take(q, pos)
 	q.shard.mark(q)
 	if q.draining && q.count == 0 {
 		b.dropQueue(q)
+	}
+}
+
+// A durable message that has died is in journals as one record: as it is published anew, and, behind
+// that, the queue and the index that it leaves, 8 bytes each. In two, one could be there without the other.
+const deathBytes = 16
+
+// replayDeath has a message leave that was published anew by this record.
+func (b *Broker) replayDeath(e *Entry, death []byte) {
+	q := b.byID[QueueID(binary.LittleEndian.Uint64(death))]
+	if q == nil {
+		return
+	}
+	b.Settle(e.Now)
+	if pos, ok := q.find(Index(binary.LittleEndian.Uint64(death[8:]))); ok {
+		b.takeDead(q, pos)
 	}
 }
 
@@ -231,8 +265,13 @@ func (b *Broker) publishDead(e *Entry, q *Queue, pos uint64, x *exchange, reject
 	p.lengthen(q, rejected)
 	p.Exchange, p.Key, p.Props, p.Body, p.Conn = []byte(x.name), []byte(key), props, nil, 0
 	p.Flags &^= FlagMandatory | FlagTTL
-	head := AppendPublishHead(nil, &p, len(body))
-	ref, err := b.log.Append(e.Index, p.Flags&FlagDurable != 0, head, body)
+	head, durable := AppendPublishHead(nil, &p, len(body)), p.Flags&FlagDurable != 0
+	var death []byte
+	if durable {
+		death = binary.LittleEndian.AppendUint64(death, uint64(q.id))
+		death = binary.LittleEndian.AppendUint64(death, uint64(q.at(pos).index))
+	}
+	ref, err := b.log.Append(e.Index, durable, head, body, death)
 	if err != nil {
 		panic("broker: no room for a dead letter: " + err.Error())
 	}

@@ -12,9 +12,14 @@ import (
 // Replay applies one durable entry again. Settled follows now and then.
 func (b *Broker) Replay(e *Entry) error {
 	b.replaying = true
-	_, err := b.Apply(e)
-	b.replaying = false
-	return err
+	defer func() { b.replaying = false }()
+	if _, err := b.Apply(e); err != nil {
+		return err
+	}
+	if h, _ := ParseHeader(e.Record); h.Kind == KindPublish && len(e.Record) == int(h.Size)+deathBytes {
+		b.replayDeath(e, e.Record[h.Size:])
+	}
+	return nil
 }
 
 // Settled has what was replayed take effect, and lets go of what that leaves behind.

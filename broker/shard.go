@@ -24,7 +24,9 @@ type op struct {
 	hasTTL  bool
 	counted bool   // opRelease
 	logged  bool   // opEnqueue: the message is on the disk
-	conn    ConnID // opEnqueue of this member's own publish: whom to tell if it is refused
+	decided bool   // opEnqueue: it is replayed, so that what became of it follows
+	own     bool   // opEnqueue: this member has proposed it
+	conn    ConnID // of this member's own publish: whom to tell if it is refused
 	number  uint64
 }
 
@@ -34,10 +36,12 @@ type Delivery struct {
 	Answer Answer
 }
 
-// Refusal tells that a publish of this member was refused by a full queue.
+// Refusal tells that a publish of this member was refused by a full queue. If it is in journals, these do
+// not know of it, as what filled the queue may not be there: they have to be told that it was not taken.
 type Refusal struct {
 	Conn   ConnID
-	Number uint64
+	Number uint64 // 0: nobody waits for an answer
+	Of     Done
 }
 
 // MeshOut is a message to another member, outside the order.
@@ -153,10 +157,10 @@ func (s *shard) apply(now time.Duration, o *op) {
 
 func (s *shard) enqueue(now time.Duration, o *op) {
 	q := o.q
-	if q.full(int(o.ref.Length)) {
+	if !o.decided && q.full(int(o.ref.Length)) {
 		s.out.drops = append(s.out.drops, o.ref)
-		if o.number != 0 {
-			s.out.refusals = append(s.out.refusals, Refusal{Conn: o.conn, Number: o.number})
+		if o.number != 0 || o.own && o.logged {
+			s.out.refusals = append(s.out.refusals, Refusal{o.conn, o.number, Done{q.id, o.index, o.logged}})
 		}
 		return
 	}

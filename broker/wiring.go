@@ -136,6 +136,30 @@ func (b *Broker) queueDelete(e *Entry, from Origin, r *Reader) *Result {
 	return res
 }
 
+// Effect appends what a journal has of an entry that was applied, if not the entry itself: whether a queue
+// was empty it cannot tell, so it is told whether that was deleted.
+func Effect(b, entry []byte, went bool) (effect []byte, differs bool) {
+	h, r, err := openEntry(entry)
+	if err != nil || h.Kind != KindQueueDelete {
+		return b, false
+	}
+	if !went {
+		w := BeginEntry(b, KindRelease, 0) // of nothing
+		w.setFlags(FlagLogged)
+		return w.End(), true
+	}
+	name, ifUnused, _ := r.str(), r.bool(), r.bool()
+	if r.Err != nil {
+		return b, false
+	}
+	w := BeginEntry(b, KindQueueDelete, h.Conn)
+	w.Text(name)
+	w.bool(ifUnused)
+	w.bool(false)
+	w.Bytes = append(w.Bytes, r.Rest...)
+	return w.End(), true
+}
+
 // deleteQueue takes q out of the wiring. Messages go to its alternate exchange if it has
 // one, which takes its dispatcher some entries; else they are dropped at once.
 func (b *Broker) deleteQueue(e *Entry, q *Queue) {

@@ -23,9 +23,11 @@ type conn struct {
 	outBytes int64
 	dirty    bool
 
-	submitted uint64 // numbers given
-	delivered uint64 // the last of them that came back in the order
-	completed uint64 // all up to here are done
+	submitted uint64   // numbers given
+	delivered uint64   // the last of them that came back in the order
+	reached   uint64   // all up to here are done, but for what refused holds back
+	completed uint64   // all up to here are done
+	refused   []uint64 // of which the journals are still to be told
 	told      uint64
 	queries   []query
 	passed    int // queries whose number is not above delivered
@@ -51,6 +53,7 @@ type awaited struct {
 	conn    broker.ConnID
 	number  uint64
 	index   broker.Index // of a durable entry, which has to be on disks; else 0
+	refused bool         // it is what journals are told of a refusal
 }
 
 // Connect makes a client's connection known.
@@ -210,7 +213,7 @@ func (n *Node) Safe(number uint64) {
 		case a.index > n.disk.sure || c.onDisk > 0:
 			n.awaitDisk(c, a)
 		default:
-			n.complete(c, a.number)
+			n.settleRequest(c, a.number, a.refused)
 		}
 	}
 	if done > 0 {
@@ -218,7 +221,19 @@ func (n *Node) Safe(number uint64) {
 	}
 }
 
+// settleRequest takes note that a request is done, or that the journals know of a refusal.
+func (n *Node) settleRequest(c *conn, number uint64, refused bool) {
+	if refused && len(c.refused) > 0 {
+		c.refused = append(c.refused[:0], c.refused[1:]...)
+	}
+	n.complete(c, max(number, c.reached))
+}
+
 func (n *Node) complete(c *conn, number uint64) {
+	c.reached = max(c.reached, number)
+	if len(c.refused) > 0 {
+		number = min(number, slices.Min(c.refused)-1)
+	}
 	c.completed = max(c.completed, number)
 	n.answerQueries(c)
 	sent := 0

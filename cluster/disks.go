@@ -47,9 +47,10 @@ type disks struct {
 
 // diskWait is a request that is safe, and waits for disks.
 type diskWait struct {
-	conn   broker.ConnID
-	number uint64
-	index  broker.Index
+	conn    broker.ConnID
+	number  uint64
+	index   broker.Index
+	refused bool
 }
 
 func (d *disks) forget() {
@@ -78,7 +79,7 @@ func (n *Node) awaitDisk(c *conn, a *awaited) {
 		index = max(index, n.disk.waiting[k-1].index)
 	}
 	c.onDisk++
-	n.disk.waiting = append(n.disk.waiting, diskWait{a.conn, a.number, index})
+	n.disk.waiting = append(n.disk.waiting, diskWait{a.conn, a.number, index, a.refused})
 }
 
 // waits tells whether who asked for an entry waits until it is on disks.
@@ -102,9 +103,15 @@ func wiring(entry []byte) bool {
 	return true
 }
 
-// logEntry sees to it that a durable entry that was just given its index is in the journal.
-func (n *Node) logEntry(ref journal.Ref, from broker.MemberID) {
-	entry := n.log.Bytes(ref)
+// inPlace tells whether an entry is in the journal as it was ordered, at once. Wiring follows with its
+// sender; of what has died, the broker says what has become of it.
+func inPlace(entry []byte) bool {
+	return !wiring(entry) && broker.Kind(entry[4]) != broker.KindDeadLetter
+}
+
+// logEntry sees to it that a durable entry that was just applied is in the journal, and went tells how
+// that was.
+func (n *Node) logEntry(entry []byte, from broker.MemberID, went bool) {
 	switch broker.Kind(entry[4]) {
 	case broker.KindDequeue, broker.KindRelease, broker.KindSubscribe, broker.KindCancel, broker.KindConnClosed:
 	default:
@@ -113,9 +120,16 @@ func (n *Node) logEntry(ref journal.Ref, from broker.MemberID) {
 	if !wiring(entry) {
 		return
 	}
+	if b, differs := broker.Effect(nil, entry, went); differs {
+		entry = b
+	}
 	var sender [8]byte
 	binary.LittleEndian.PutUint64(sender[:], uint64(from))
-	if _, err := (*records)(n).Append(n.index, true, entry, sender[:]); err != nil {
+	told := sender[:]
+	if !wiring(entry) {
+		told = nil
+	}
+	if _, err := (*records)(n).Append(n.index, true, entry, told); err != nil {
 		panic("cluster: no memory for an entry: " + err.Error())
 	}
 }
@@ -146,7 +160,7 @@ func (n *Node) sync() (more bool) {
 		done++
 		if c := n.conns[w.conn]; c != nil {
 			c.onDisk--
-			n.complete(c, w.number)
+			n.settleRequest(c, w.number, w.refused)
 		}
 	}
 	if done > 0 {

@@ -416,9 +416,31 @@ func (s *sink) Deliveries(list []broker.Delivery) {
 }
 
 func (s *sink) Refusals(list []broker.Refusal) {
+	n := (*Node)(s)
 	for _, r := range list {
-		if c := s.conns[r.Conn]; c != nil {
+		c := n.conns[r.Conn]
+		if c != nil && r.Number != 0 {
 			c.result(r.Number, &broker.Result{Code: broker.Refused, Text: "the queue is full"}, nil, nil)
 		}
+		if !r.Of.Logged || !n.anyStore() {
+			continue
+		}
+		id := broker.ConnID(0)
+		if c != nil && r.Number != 0 {
+			id = r.Conn
+			c.refused = append(c.refused, r.Number)
+		}
+		n.out = broker.AppendRefused(n.out, id, r.Of)
+		n.urgent = true
 	}
+}
+
+// anyStore tells whether anybody has a journal.
+func (n *Node) anyStore() bool {
+	for _, m := range n.electorate {
+		if n.stores[m] != (journal.UUID{}) {
+			return true
+		}
+	}
+	return false
 }

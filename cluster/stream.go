@@ -178,7 +178,7 @@ func (n *Node) beginEntry(s *stream, from broker.MemberID, r *partReader) bool {
 	// gets its place there later, unless it is so large that it has an extent of its own.
 	s.logged = n.log.Durable() && broker.Logged(s.head[:])
 	class := journal.Transient
-	if s.logged && !wiring(s.head[:]) && (r.left() >= s.size-len(s.head) || journal.Large(s.size)) {
+	if s.logged && inPlace(s.head[:]) && (r.left() >= s.size-len(s.head) || journal.Large(s.size)) {
 		class = journal.Durable
 	}
 	space, err := n.log.Begin(s.size, class)
@@ -192,7 +192,7 @@ func (n *Node) beginEntry(s *stream, from broker.MemberID, r *partReader) bool {
 
 // settleSpace moves a durable entry that is whole now to its place among the others.
 func (n *Node) settleSpace(space journal.Space, logged bool) journal.Space {
-	if !logged || space.Durable() || wiring(space.Bytes()) {
+	if !logged || space.Durable() || !inPlace(space.Bytes()) {
 		return space
 	}
 	entry := space.Bytes()
@@ -209,9 +209,6 @@ func (n *Node) settleSpace(space journal.Space, logged bool) journal.Space {
 func (n *Node) apply(number uint64, from broker.MemberID, space journal.Space, logged bool) {
 	n.index++
 	ref := n.log.Commit(space, n.tag(), journal.Index(n.index))
-	if logged {
-		n.logEntry(ref, from)
-	}
 	n.mix(n.log.Sum(ref))
 	entry := n.log.Bytes(ref)
 	own := broker.ConnID(0)
@@ -220,15 +217,22 @@ func (n *Node) apply(number uint64, from broker.MemberID, space journal.Space, l
 	}
 	e := broker.Entry{Index: n.index, From: from, Now: n.now, Record: entry, Ref: broker.Ref(ref)}
 	c := n.conns[own]
-	if own == 0 || c == nil || entry[4] == byte(broker.KindConnClosed) {
+	switch {
+	case c == nil || entry[4] == byte(broker.KindConnClosed):
 		c = nil
-	} else {
+	case entry[4] == byte(broker.KindDequeue):
+		n.awaitRefused(number, own)
+		c = nil
+	default:
 		e.Number = c.deliveredNext()
 		n.await(number, own, e.Number, n.waits(entry))
 	}
 	res, err := n.broker.Apply(&e)
 	if err != nil {
 		n.event(Event{Kind: EventForeign, Member: from, Text: err.Error()})
+	}
+	if logged {
+		n.logEntry(entry, from, res != nil && res.Code == broker.OK)
 	}
 	if c != nil && res != nil {
 		n.outcome(c, e.Number, res, ref)
@@ -252,12 +256,22 @@ func (n *Node) await(message uint64, id broker.ConnID, number uint64, waits bool
 	if waits {
 		index = n.index
 	}
-	if k := len(n.awaiting); k > 0 && n.awaiting[k-1].message == message && n.awaiting[k-1].conn == id {
+	if k := len(n.awaiting); k > 0 && n.awaiting[k-1].message == message && n.awaiting[k-1].conn == id && !n.awaiting[k-1].refused {
 		n.awaiting[k-1].number = number
 		n.awaiting[k-1].index = max(n.awaiting[k-1].index, index)
 		return
 	}
-	n.awaiting = append(n.awaiting, awaited{message, id, number, index})
+	n.awaiting = append(n.awaiting, awaited{message: message, conn: id, number: number, index: index})
+}
+
+// awaitRefused has a connection told when message is safe, and on disks, that the journals know of the
+// first of its refusals that they do not know of yet.
+func (n *Node) awaitRefused(message uint64, id broker.ConnID) {
+	index := broker.Index(0)
+	if n.disk.needed {
+		index = n.index
+	}
+	n.awaiting = append(n.awaiting, awaited{message: message, conn: id, index: index, refused: true})
 }
 
 // mix adds one entry's checksum to the chain.

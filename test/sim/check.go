@@ -21,6 +21,7 @@ type check struct {
 	consumers map[string]int
 	last      map[string]int
 	steps     int
+	refused   map[string]bool // publishes that a full queue has refused
 }
 
 // acknowledged: every active member of the view has the message by now.
@@ -48,6 +49,9 @@ func (k *check) delivered(c *client, body string, again bool) {
 	k.w.logf("%d: %s delivered to %d, again %v", c.m.slot+1, body, c.id, again)
 	if !counts(body) {
 		return
+	}
+	if k.refused[body] {
+		k.w.t.Fatalf("seed %d: %s was refused and is there: %s", k.w.seed, body, c.m.node.Broker().Describe(body[:2]))
 	}
 	if k.done[body] && !again {
 		k.w.t.Fatalf("seed %d: %s was accepted and is delivered as if it were new: %s", k.w.seed, body, c.m.node.Broker().Describe(body[:2]))

@@ -50,10 +50,18 @@ func (c *client) ask(f func(r *broker.Requests)) {
 }
 
 func (c *client) declare(queue string) {
+	o := broker.QueueOptions{Durable: c.m.w.disks != nil}
+	if queue == limitedQueue && c.m.w.limited {
+		length := uint64(6)
+		o.MaxLength, o.Overflow = &length, broker.OverflowReject
+	}
 	c.ask(func(r *broker.Requests) {
-		r.QueueDeclare(&broker.QueueDeclare{Conn: c.id, Name: queue, Options: broker.QueueOptions{Durable: c.m.w.disks != nil}})
+		r.QueueDeclare(&broker.QueueDeclare{Conn: c.id, Name: queue, Options: o})
 	})
 }
+
+// limitedQueue refuses what is beyond a few messages, in a world that is limited.
+const limitedQueue = "q1"
 
 // publish sends n messages to a queue, of sizes from a few bytes to several packets.
 func (c *client) publish(queue string, n int) {
@@ -162,6 +170,9 @@ func (c *client) take(list []broker.Answer) {
 		case broker.AnsResult:
 			if a.Result.Code != broker.OK {
 				// It was not done: nothing may rest on it.
+				if a.Result.Code == broker.Refused && c.sent[a.Number] != "" && counts(c.sent[a.Number]) {
+					c.m.w.check.refused[c.sent[a.Number]] = true
+				}
 				delete(c.sent, a.Number)
 			}
 		}
@@ -199,16 +210,21 @@ func (c *client) wild() {
 	rnd := c.m.w.net.Rand
 	queue := fmt.Sprintf("x%d", rnd.IntN(3))
 	ttl, length, dlx := uint32(rnd.IntN(20)), uint64(rnd.IntN(5)), "amq.fanout"
+	durable := c.m.w.disks != nil && rnd.IntN(2) == 0
+	mode := uint8(0)
+	if durable {
+		mode = broker.FlagDurable
+	}
 	c.ask(func(r *broker.Requests) {
 		switch rnd.IntN(12) {
 		case 0:
-			o := broker.QueueOptions{DeadLetter: &dlx, MaxLength: &length}
+			o := broker.QueueOptions{Durable: durable, DeadLetter: &dlx, MaxLength: &length}
 			if rnd.IntN(2) == 0 {
 				o.MessageTTL = &ttl
 			}
 			r.QueueDeclare(&broker.QueueDeclare{Conn: c.id, Name: queue, Options: o})
 		case 1:
-			o := broker.QueueOptions{AutoDelete: rnd.IntN(2) == 0, Exclusive: rnd.IntN(2) == 0, AlternateExchange: "amq.fanout"}
+			o := broker.QueueOptions{Durable: durable, AutoDelete: rnd.IntN(2) == 0, Exclusive: rnd.IntN(2) == 0, AlternateExchange: "amq.fanout"}
 			r.QueueDeclare(&broker.QueueDeclare{Conn: c.id, Name: queue, Options: o})
 		case 2:
 			r.Bind(&broker.Bind{Conn: c.id, Exchange: "amq.fanout", Target: queue})
@@ -227,13 +243,16 @@ func (c *client) wild() {
 		default:
 			for range 1 + rnd.IntN(6) {
 				c.m.w.published++
-				p := &broker.Publish{Conn: c.id, Format: broker.FormatAMQP091, Key: []byte(queue),
+				p := &broker.Publish{Conn: c.id, Flags: mode, Format: broker.FormatAMQP091, Key: []byte(queue),
 					Body: fmt.Appendf(nil, "%s/%d.%d/%d", queue, c.m.id, c.id, c.m.w.published)}
 				if rnd.IntN(2) == 0 {
 					p.Exchange = []byte("amq.fanout")
 				}
 				if rnd.IntN(3) == 0 {
-					p.Flags, p.TTL = broker.FlagTTL, ttl
+					p.Flags, p.TTL = mode|broker.FlagTTL, ttl
+				}
+				if c.m.w.limited && rnd.IntN(3) == 0 { // takes room, and is gone when all are
+					p.Flags, p.Exchange, p.Key = 0, nil, []byte(limitedQueue)
 				}
 				r.Publish(p)
 			}

@@ -28,6 +28,7 @@ type world struct {
 	meshDelay time.Duration // longest
 	quorum    cluster.Quorum
 	large     bool           // some messages are of many packets
+	limited   bool           // a queue refuses what is too much for it
 	disks     []*faulty.Disk // of each slot, in a world that has them: then all may die at once
 	trace     bool
 }
@@ -43,7 +44,8 @@ func newWorld(t testing.TB, seed uint64, size int, trace bool) *world {
 	w.mesh = &mesh{w: w}
 	w.meshDelay = []time.Duration{400 * time.Microsecond, 5 * time.Millisecond, 60 * time.Millisecond}[w.net.Rand.IntN(3)]
 	w.large = w.net.Rand.IntN(6) == 0
-	w.check = &check{w: w, done: map[string]bool{}, fresh: map[string]bool{}, free: map[string]bool{}, consumers: map[string]int{}, last: map[string]int{}}
+	w.limited = w.net.Rand.IntN(2) == 0
+	w.check = &check{w: w, done: map[string]bool{}, fresh: map[string]bool{}, free: map[string]bool{}, consumers: map[string]int{}, last: map[string]int{}, refused: map[string]bool{}}
 	w.net.Attach(worldHost, meshHost{w})
 	if seed%3 == 0 {
 		for range size {

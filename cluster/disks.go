@@ -24,6 +24,9 @@ const (
 	SyncNone                 // no disk at all
 )
 
+// proveAfter is how long nothing has to be written until it is worth a write to say that the rest is there.
+const proveAfter = time.Second
+
 // lazySync is how long what nobody waits for, as the end of messages, stays in memory.
 const lazySync = 50 * time.Millisecond
 
@@ -39,6 +42,7 @@ type disks struct {
 
 	urgent  bool
 	lazyAt  time.Duration
+	proveAt time.Duration
 	full    map[broker.MemberID]bool
 	wasFull bool
 	failed  bool
@@ -193,12 +197,29 @@ func (n *Node) syncLog() (more bool) {
 			d.urgent, d.lazyAt = false, 0
 		}
 	}
+	n.prove()
 	n.log.Evict()
 	if full := n.log.Tight() != nil; full != d.wasFull {
 		d.wasFull = full
 		n.tellFull(full)
 	}
 	return more
+}
+
+// prove has the log say that all of it is on the disk when nothing else has been written for a while.
+func (n *Node) prove() {
+	d := &n.disk
+	switch {
+	case !n.log.Unproven():
+		d.proveAt = 0
+	case d.proveAt == 0:
+		d.proveAt = n.now + proveAfter
+	case n.now >= d.proveAt:
+		d.proveAt = 0
+		if err := n.log.Prove(); err != nil {
+			panic("cluster: no memory for a run: " + err.Error())
+		}
+	}
 }
 
 func (n *Node) nextDisk() (next time.Duration) {
@@ -208,6 +229,9 @@ func (n *Node) nextDisk() (next time.Duration) {
 	next = n.log.NextPrepare()
 	if n.disk.lazyAt != 0 && !n.disk.failed {
 		next = Soonest(next, n.disk.lazyAt)
+	}
+	if !n.disk.failed {
+		next = Soonest(next, n.disk.proveAt)
 	}
 	return next
 }

@@ -61,7 +61,7 @@ func (b *Broker) recover(log *slog.Logger) error {
 		text := fmt.Sprintf("recovered %d messages of cluster %s up to entry %d in %v, from a checkpoint and %d MB behind it",
 			messages, id, index, time.Since(began).Round(time.Millisecond), r.Bytes>>20)
 		if r.Cut > 0 {
-			text += fmt.Sprintf("; %d runs that had not been flushed were cut off", r.Cut)
+			text += fmt.Sprintf("; %d runs that had not been flushed, or not by what is known of them, were cut off: %v", r.Cut, r.CutAt)
 		}
 		log.Log(context.Background(), logging.Notice, text)
 	}

@@ -47,6 +47,11 @@ func crashes(t *testing.T, seed uint64) {
 func (k *keeper) something(d *faulty.Disk, rng *rand.Rand, taken map[journal.Index]bool) {
 	switch rng.IntN(14) {
 	case 0:
+		if k.log.Unproven() {
+			if err := k.log.Prove(); err != nil {
+				k.t.Fatal(err)
+			}
+		}
 		k.log.Sync(1, true)
 	case 1, 2, 3:
 		for range rng.IntN(8) {
@@ -252,6 +257,49 @@ func TestDamage(t *testing.T) {
 		var corrupt *journal.CorruptError
 		if !errors.As(err, &corrupt) {
 			t.Errorf("%s: recovered up to %d of %d: %v", damage.what, next.log.LastIndex(), k.log.LastIndex(), err)
+		}
+	}
+}
+
+// TestDamageOfTheLastRun: once it has been said that the last run is on the disk, damage to it is told from
+// the end of the log, and what says so is needed for nothing else.
+func TestDamageOfTheLastRun(t *testing.T) {
+	d := faulty.New(faulty.Options{Rand: rand.New(rand.NewPCG(1, 6)), Done: finish})
+	k, err := recoverFrom(t, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const runs = 5
+	for range runs {
+		k.put(1000)
+		k.log.Sync(1, true)
+		d.Run()
+	}
+	for range 2 { // the second time there is nothing to be said
+		if k.log.Unproven() {
+			if err := k.log.Prove(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		k.log.Sync(2, true)
+		d.Run()
+	}
+	if k.log.Unproven() || k.log.Unsynced() {
+		t.Error("it would be written to without end")
+	}
+	p, name := k.promise(nil), used(t, d)
+	for at := int64(runs * journal.BlockBytes); at < (runs+2)*journal.BlockBytes; at += 7 {
+		c := d.Clone(faulty.Options{Rand: rand.New(rand.NewPCG(1, 7)), Done: finish})
+		c.Flip(name, at, 1<<(at%8))
+		next, err := recoverFrom(t, c)
+		var corrupt *journal.CorruptError
+		if err == nil {
+			err = next.keeps(p) // what is behind the records matters to nobody
+		} else if errors.As(err, &corrupt) && at < (runs+1)*journal.BlockBytes {
+			continue
+		}
+		if err != nil {
+			t.Errorf("a bit at %d of the last runs: %v", at, err)
 		}
 	}
 }

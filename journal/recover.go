@@ -25,6 +25,7 @@ type Recovered struct {
 	Runs    int   // behind the checkpoint
 	Bytes   int64 // of them
 	Cut     int   // runs that had not been flushed, and not all of which is there
+	CutAt   error // what was wrong with the first of them; nil if there is none
 }
 
 // run is a run found in a segment.
@@ -363,7 +364,9 @@ func (r *recovery) gap(last uint64, i int, cause error) error {
 	if last < r.flushed {
 		return cause
 	}
-	r.result.Cut = len(r.runs) - i
+	if r.result.Cut = len(r.runs) - i; r.result.Cut > 0 {
+		r.result.CutAt = cause
+	}
 	s := &r.l.store
 	runs := &r.l.runs
 	runs.next, runs.first, runs.after, runs.flushed = r.highest+1, r.highest+1, last, r.highest

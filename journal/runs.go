@@ -16,6 +16,7 @@ type runs struct {
 	first   uint64 // of this life of the broker
 	after   uint64 // the last one before it that counts
 	flushTo uint64 // what the flush under way is for; 0: none is
+	proof   uint64 // the last run that is there only for what it says of those before it
 	open    *Extent
 	start   int
 	count   uint32
@@ -192,6 +193,28 @@ func (l *Log) Sync(now int64, urgent bool) {
 	}
 	r.flushTo = last
 	l.start(&Op{Kind: OpFlush}, nil, last)
+}
+
+// Unproven tells whether the last run is on the disk and no later one says so: to a recovery it may as well
+// have been under way when the power failed.
+func (l *Log) Unproven() bool {
+	r := &l.runs
+	return l.Durable() && r.failed == nil && r.open == nil && r.flushTo == 0 && l.store.tight == nil &&
+		r.flushed >= r.first && r.flushed == r.next-1 && r.flushed != r.proof
+}
+
+// Prove writes a run without records, which says that those before it are on the disk. From then on
+// damage to them is told from the end of the log.
+func (l *Log) Prove() error {
+	r := &l.runs
+	s, err := l.beginRun(0, 0, RunEntries)
+	if err != nil {
+		return err
+	}
+	s.extent.open--
+	r.proof = r.next
+	l.seal()
+	return nil
 }
 
 // Unsynced tells whether anything was appended that no flush is under way for.

@@ -31,11 +31,11 @@ type journalReport struct {
 	}
 }
 
-// journal runs qpid-cluster journal on a broker's store.
-func journal(t *testing.T, c *harness.Cluster, status int, arguments ...string) *harness.Result {
+// journalCommand runs qpid-cluster journal on a broker's store.
+func journalCommand(t *testing.T, c *harness.Cluster, status int, arguments ...string) *harness.Result {
 	t.Helper()
 	r := (&harness.Command{Program: "qpid-cluster", Arguments: append(append([]string{"journal"}, arguments...), c.Store(0)), Dir: c.Dir}).Run(t)
-	if r.Status != status {
+	if r.Status != status || strings.Contains(r.Stderr, "goroutine ") {
 		t.Fatalf("journal %q: exit status %d: %s%s", arguments, r.Status, r.Stdout, r.Stderr)
 	}
 	return r
@@ -66,7 +66,7 @@ func TestDamagedJournals(t *testing.T) {
 	s.StopPublishing()
 	s.Wait()
 	c.Kill(0)
-	healthy := report(t, journal(t, c, 0, "verify", "--json"))
+	healthy := report(t, journalCommand(t, c, 0, "verify", "--json"))
 	if promised, _, _ := s.Ledger.Count(); healthy.Messages < promised {
 		t.Errorf("%d messages of %d are in the journal", healthy.Messages, promised)
 	}
@@ -108,14 +108,14 @@ func TestDamagedJournals(t *testing.T) {
 			if r.Status == 0 || !strings.Contains(r.Stderr, d.want) || !strings.Contains(r.Stderr, c.Store(0)) {
 				t.Fatalf("the broker: exit status %d: %s, want %q", r.Status, r.Stderr, d.want)
 			}
-			if p := report(t, journal(t, c, 1, "verify", "--json")); len(p.Problems) == 0 {
+			if p := report(t, journalCommand(t, c, 1, "verify", "--json")); len(p.Problems) == 0 {
 				t.Error("verify finds nothing")
 			}
-			if r := journal(t, c, 1, "repair"); !strings.Contains(r.Stderr, "there is no terminal to ask at") || strings.Contains(r.Stdout, "for good") != d.lost {
+			if r := journalCommand(t, c, 1, "repair"); !strings.Contains(r.Stderr, "there is no terminal to ask at") || strings.Contains(r.Stdout, "for good") != d.lost {
 				t.Errorf("repair: %s%s", r.Stdout, r.Stderr)
 			}
-			journal(t, c, 0, "repair", "--yes")
-			journal(t, c, 0, "verify")
+			journalCommand(t, c, 0, "repair", "--yes")
+			journalCommand(t, c, 0, "verify")
 			c.Restart(0)
 			c.Kill(0)
 		})

@@ -120,7 +120,12 @@ func (s *shard) place(now time.Duration, q *Queue) {
 	}
 }
 
+// endRemoteDrains answers the drains that the dispatcher has answered, once what it assigned before that
+// has been handed out: it may have to be fetched first.
 func (s *shard) endRemoteDrains(q *Queue) {
+	if len(q.assignments) > 0 {
+		return
+	}
 	for i := 0; i < len(q.locals); i++ {
 		l := q.locals[i]
 		if l.browse || l.drain < 2 || l.drain-1 > q.drained {

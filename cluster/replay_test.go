@@ -196,3 +196,36 @@ func TestDeadLettersAreMovedAtOnce(t *testing.T) {
 		}
 	}
 }
+
+// TestGetFetches gets a message, and drains a consumer's credit, at each member of those that have come back:
+// the records are on their disks, and it takes a while until they are read.
+func TestGetFetches(t *testing.T) {
+	for seed := range uint64(20) {
+		o := newOrder(t, seed)
+		members, disks := stored(o, 1)
+		o.publish(members[0], 0, 12, 1000)
+		members = o.again(disks, 2)
+		for _, n := range members {
+			n.Connect(2)
+			n.ask(2, func(r *broker.Requests) { r.Get(7, "q", true) })
+			o.settle()
+			if got := bodies(t, n.got[2]); len(got) != 1 {
+				t.Fatalf("seed %d: member %d got %q of a queue that is not empty", seed, n.id>>32, got)
+			}
+		}
+		members = o.again(disks, 3)
+		for _, n := range members {
+			n.Connect(2)
+			n.ask(2, func(r *broker.Requests) {
+				r.Subscribe(&broker.Subscribe{Conn: 2, Consumer: 1, Queue: "q", Settled: true})
+				r.Credit(1, 2, true)
+			})
+			o.settle()
+			if got := bodies(t, n.got[2]); len(got) != 2 {
+				t.Fatalf("seed %d: member %d drained %q of a queue that is not empty", seed, n.id>>32, got)
+			}
+			n.Disconnect(o.now, 2)
+			o.settle()
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -226,37 +227,47 @@ func fillQueue(ctx context.Context, t *testing.T, b *harness.Broker, queue strin
 // acknowledged may come once more, marked.
 func drainQueue(ctx context.Context, t *testing.T, b *harness.Broker, queue string, from, to, size int) {
 	t.Helper()
+	if err := drain(ctx, b, queue, from, to, size); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// errLost is a connection that ends before all messages have come.
+var errLost = errors.New("the connection is lost")
+
+func drain(ctx context.Context, b *harness.Broker, queue string, from, to, size int) error {
 	ch, end, err := load.Dial091(ctx, b)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	defer end()
 	if err := ch.Qos(200, 0, false); err != nil {
-		t.Fatal(err)
+		return err
 	}
 	deliveries, err := ch.ConsumeWithContext(ctx, queue, "", false, false, false, false, nil)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	for next := from; next < to; {
 		select {
 		case d, ok := <-deliveries:
-			n := -1
-			if ok {
-				n = int(binary.LittleEndian.Uint32(d.Body))
+			if !ok {
+				return fmt.Errorf("message %d did not come: %w", next, errLost)
 			}
+			n := int(binary.LittleEndian.Uint32(d.Body))
 			switch {
-			case !ok || n > next || n < next && !d.Redelivered:
-				t.Fatalf("message %d came where %d should have, redelivered %v", n, next, d.Redelivered)
+			case n > next || n < next && !d.Redelivered:
+				return fmt.Errorf("message %d came where %d should have, redelivered %v", n, next, d.Redelivered)
 			case !bytes.Equal(d.Body, body(n, size)):
-				t.Fatalf("message %d has changed", n)
+				return fmt.Errorf("message %d has changed", n)
 			}
 			if err := d.Ack(false); err != nil {
-				t.Fatal(err)
+				return fmt.Errorf("%w: %w", errLost, err)
 			}
 			next = max(next, n+1)
 		case <-ctx.Done():
-			t.Fatalf("message %d did not come: %v", next, ctx.Err())
+			return fmt.Errorf("message %d did not come: %w", next, ctx.Err())
 		}
 	}
+	return nil
 }

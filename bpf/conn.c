@@ -5,6 +5,7 @@
 // several makers, and the ring's own, can be side by side.
 
 #include "headers.h"
+#include "vlan.h"
 
 #define TCX_NEXT -1
 #define TCX_DROP 2
@@ -109,7 +110,7 @@ int new_connections(struct __sk_buff *ctx)
 	__u8 tcp[14];
 	__u32 at = source(ctx, &s);
 
-	if (!at || bpf_skb_load_bytes(ctx, at, tcp, sizeof(tcp)) || (tcp[13] & (SYN | ACK)) != SYN)
+	if (!at || tagged(ctx) || bpf_skb_load_bytes(ctx, at, tcp, sizeof(tcp)) || (tcp[13] & (SYN | ACK)) != SYN)
 		return TCX_NEXT;
 	__be16 port;
 

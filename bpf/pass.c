@@ -14,6 +14,7 @@ static __always_inline int load(struct __sk_buff *ctx, __u32 at, void *to, const
 
 #include "ring.h"
 #include "token.h"
+#include "vlan.h"
 
 #define TCX_NEXT -1
 #define TCX_DROP 2
@@ -105,7 +106,7 @@ int token_pass(struct __sk_buff *ctx)
 	__u32 zero = 0;
 	struct scratch *x = bpf_map_lookup_elem(&scratches, &zero);
 
-	if (!x || ctx->pkt_type != PACKET_HOST || classify(ctx, &s) != RING)
+	if (!x || ctx->pkt_type != PACKET_HOST || tagged(ctx) || classify(ctx, &s) != RING)
 		return TCX_NEXT;
 	switch (token(ctx, &s, x)) {
 	case SEND:

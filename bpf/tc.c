@@ -18,6 +18,7 @@ static __always_inline int load(struct __sk_buff *ctx, __u32 at, void *to, const
 static __always_inline int single(struct __sk_buff *ctx) { return !ctx->gso_size; }
 
 #include "held.h"
+#include "vlan.h"
 
 // The answers of tcx (Linux 6.6).
 #define TCX_NEXT -1
@@ -30,7 +31,7 @@ int ring_tc(struct __sk_buff *ctx)
 {
 	struct seen s = {};
 
-	if (ctx->pkt_type == PACKET_LOOPBACK)
+	if (ctx->pkt_type == PACKET_LOOPBACK || tagged(ctx))
 		return TCX_NEXT;
 	enum verdict v = judge(ctx, &s);
 

@@ -156,12 +156,21 @@ func (c *Choice) putGuard() {
 	cfg := passing(guardConfig(c.place, hooks[c.guard]), c.TokenPass)
 	cfg.Drop = true
 	cfg.Taken = cfg.Hook == bpf.TC && c.name == config.DatapathPacket
-	g, err := bpf.Attach(cfg)
+	g, err := guard(cfg)
 	if err != nil {
 		c.say(true, "there is no guard before the ring, which goes on without: "+err.Error())
 		return
 	}
 	c.attach(g, true)
+}
+
+func guard(cfg bpf.Config) (*bpf.Guard, error) {
+	if cfg.Hook != bpf.TC {
+		if err := tagsHidden(cfg.Interface); err != nil {
+			return nil, fmt.Errorf("%w, or give --ring-guard=tc", err)
+		}
+	}
+	return bpf.Attach(cfg)
 }
 
 func (c *Choice) attach(g *bpf.Guard, owned bool) {

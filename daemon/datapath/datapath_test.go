@@ -84,3 +84,24 @@ func TestZeroCopy(t *testing.T) {
 		t.Errorf("%v, %v", has, err)
 	}
 }
+
+// TestVLANs: those of an interface are found among all links, and whether tags are taken off is asked of
+// the driver; the loopback's has none.
+func TestVLANs(t *testing.T) {
+	all := []netlink.Link{
+		&netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: 2, Name: "eth0"}},
+		&netlink.Vlan{LinkAttrs: netlink.LinkAttrs{Index: 3, Name: "eth0.5", ParentIndex: 2}, VlanId: 5},
+		&netlink.Vlan{LinkAttrs: netlink.LinkAttrs{Index: 4, Name: "eth1.5", ParentIndex: 7}, VlanId: 5},
+		&netlink.Macvlan{LinkAttrs: netlink.LinkAttrs{Index: 5, Name: "virtual", ParentIndex: 2}},
+		&netlink.Vlan{LinkAttrs: netlink.LinkAttrs{Index: 6, Name: "storage", ParentIndex: 2}, VlanId: 9},
+	}
+	if got := strings.Join(vlansOn(2, all), " "); got != "eth0.5 storage" {
+		t.Errorf("on eth0 there are %q", got)
+	}
+	if stripsTags("lo") {
+		t.Error("the loopback has tags to take off")
+	}
+	if err := tagsHidden(1); err != nil {
+		t.Error(err)
+	}
+}

@@ -42,6 +42,9 @@ func opener(name string, also besides, attached func(*bpf.Guard)) func(link.Plac
 // steer attaches the program that brings packets to AF_XDP sockets: where the driver does it, else behind
 // it.
 func steer(p link.Place, limits xdp.Limits, also besides, attached func(*bpf.Guard)) (xdp.Program, error) {
+	if err := tagsHidden(p.Interface); err != nil {
+		return nil, err
+	}
 	var errs []error
 	for _, h := range []bpf.Hook{bpf.Native, bpf.Generic} {
 		cfg := passing(guardConfig(p, h), also.tokenPass)

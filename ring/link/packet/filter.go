@@ -12,9 +12,11 @@ import (
 const (
 	beside     = ^uint32(0x1000) + 1
 	packetType = beside + 4
-	vlanTagged = beside + 48
+	vlanTag    = beside + 44
 	// mostType is the last of the packet types that are for us: to this host, broadcast, multicast.
 	mostType = unix.PACKET_MULTICAST
+	// vlanID is the part of a tag that names the VLAN. 0 is none: the tag gives a priority only.
+	vlanID = 0xfff
 )
 
 // filter lets only packets of the ring through: UDP to its port at our address or its group. Of
@@ -75,8 +77,8 @@ func program(own, group netip.AddrPort) []unix.SockFilter {
 	a.load(unix.BPF_W, unix.BPF_ABS, packetType)
 	a.mustNot(unix.BPF_JGT, mostType)
 	// A card takes the tag off; what has one is of another network.
-	a.load(unix.BPF_W, unix.BPF_ABS, vlanTagged)
-	a.must(unix.BPF_JEQ, 0)
+	a.load(unix.BPF_W, unix.BPF_ABS, vlanTag)
+	a.mustNot(unix.BPF_JSET, vlanID)
 	a.load(unix.BPF_H, unix.BPF_ABS, 12)
 	if own.Addr().Is4() {
 		a.must(unix.BPF_JEQ, unix.ETH_P_IP)

@@ -91,6 +91,9 @@ func bound(bindnetaddr string, list []address) (Choice, error) {
 		return Choice{}, fmt.Errorf("bindnetaddr %q is no IP address: give the address of an interface or of its network", bindnetaddr)
 	}
 	want = want.Unmap()
+	if want.Is6() && want.IsLinkLocalUnicast() {
+		return Choice{}, fmt.Errorf("bindnetaddr %s is a link-local address, which means something else on each host, so that members and clients cannot be told it; give the interface one that is unique (ip addr add fd00:1::5/64 dev …), or use one of: %s", bindnetaddr, offers(want, list))
+	}
 	down := ""
 	for _, test := range []func(a *address) string{
 		func(a *address) string { return when(a.prefix.Addr() == want, "its address is bindnetaddr") },
@@ -146,8 +149,8 @@ func offers(want netip.Addr, list []address) string {
 	for i := range list {
 		a := &list[i]
 		ip := a.prefix.Addr()
-		if ip.IsLinkLocalUnicast() && !want.IsLinkLocalUnicast() {
-			continue // it takes more than an address to use
+		if ip.Is6() && ip.IsLinkLocalUnicast() {
+			continue
 		}
 		what := ""
 		switch {

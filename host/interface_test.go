@@ -35,6 +35,8 @@ func TestBindnetaddr(t *testing.T) {
 		{bind: "10.2.0.0", fails: "bindnetaddr 10.2.0.0 is on no interface that is up; use one of: " + fits},
 		{bind: "20.0.100.0", fails: fits},
 		{bind: "fd00:2::", fails: "use one of: net3 has fd00:1::5 (network fd00:1::)"},
+		{bind: "fe80::5", fails: "is a link-local address"},
+		{bind: "fe80::", fails: "use one of: net3 has fd00:1::5 (network fd00:1::)"},
 		{bind: "172.16.0.0", fails: "interface net5, which is down; bring it up (ip link set net5 up), or use one of: net0"},
 		{bind: "host.example", fails: "is no IP address"},
 	} {

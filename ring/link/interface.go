@@ -87,10 +87,6 @@ func (u *UDP) move(index int) {
 	}
 	u.device.gone = false
 	u.reports.say(false, "the ring's interface %s is back", u.device.name)
-	if at, err := unix.GetsockoptInt(max(u.mcast, 0), unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX); u.cfg.Broadcast && err == nil && at != 0 && at != index {
-		// A socket that is bound to an interface takes CAP_NET_RAW to be bound to another.
-		u.reports.say(true, "broadcasts of other members are not heard on the new interface %s: start this broker again, or give the ring a mcastaddr", u.device.name)
-	}
 	if u.on != nil {
 		err := u.on.path.Move(u.place())
 		if err == nil {

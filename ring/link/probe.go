@@ -49,7 +49,8 @@ func (u *UDP) filterOwn(fd int) {
 	u.stats.Filter = "SO_ATTACH_FILTER"
 }
 
-// ownFilter is the whole of a filter that drops what comes from our own token socket.
+// ownFilter is the whole of a filter that drops what comes from our own token socket, and broadcasts of
+// other interfaces.
 func (u *UDP) ownFilter() []unix.SockFilter {
 	var source []uint32 // the words of our address, at consecutive offsets of the IP header
 	first := uint32(12)
@@ -64,10 +65,17 @@ func (u *UDP) ownFilter() []unix.SockFilter {
 	}
 	n := len(source)
 	// A jump skips over what is left of the pairs and the drop, to the accept.
-	prog := []unix.SockFilter{
-		{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_ABS, K: 0},
-		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: uint32(u.own.port()), Jf: uint8(2*n + 1)},
+	var prog []unix.SockFilter
+	if u.cfg.Broadcast {
+		prog = []unix.SockFilter{
+			{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: ifindexOf},
+			{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: uint32(u.ifindex), Jt: 1},
+			{Code: unix.BPF_RET | unix.BPF_K, K: 0},
+		}
 	}
+	prog = append(prog,
+		unix.SockFilter{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_ABS, K: 0},
+		unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: uint32(u.own.port()), Jf: uint8(2*n + 1)})
 	for i, word := range source {
 		prog = append(prog,
 			unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: netOffset + first + uint32(4*i)},

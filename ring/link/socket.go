@@ -136,9 +136,9 @@ func (u *UDP) bindMulticast(fd int) error {
 func (u *UDP) joinGroup(fd int) (err error) {
 	switch {
 	case u.cfg.Broadcast:
-		// Broadcasts of other interfaces are none of ours. Before Linux 5.7 this took privileges;
-		// without it they are heard, and dropped unless they are a ring's.
-		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, u.ifindex)
+		// Which come by every interface, and the filter keeps those of others out: to bind the socket to
+		// another one when the interface is made again would take CAP_NET_RAW.
+		u.filterOwn(fd)
 		return nil
 	case u.group.family() == unix.AF_INET:
 		// Without this a socket gets the groups that any socket of the host has joined.

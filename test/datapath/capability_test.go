@@ -21,15 +21,18 @@ import (
 // echoVariable has the test binary be a process that gives up its capabilities and answers packets.
 const echoVariable = "QPIDD_TEST_ECHOES"
 
-// TestEcho is that process: "datapath guard address".
+// TestEcho is that process: "datapath guard address", and "broadcast" in place of a group.
 func TestEcho(t *testing.T) {
 	what := strings.Fields(os.Getenv(echoVariable))
-	if len(what) != 3 {
+	if len(what) < 3 {
 		t.Skip("it is a part of TestWithoutCapabilities")
 	}
 	say := func(_ bool, text string) { fmt.Println("said", text) }
 	c := choice.New(what[0], what[1], say)
 	cfg := link.Config{Address: netip.MustParseAddr(what[2]), Interface: "eth0", Port: port, Group: group, Report: say}
+	if len(what) > 3 {
+		cfg.Broadcast, cfg.Group = true, netip.Addr{}
+	}
 	c.Configure(&cfg)
 	l, err := link.Open(cfg)
 	if err != nil {
@@ -78,13 +81,17 @@ func dropCapabilities(t *testing.T) {
 // TestWithoutCapabilities: what takes capabilities is done when a link is open. It works on, and its
 // guard can be asked, while cables are pulled, and interfaces go down or are made again.
 func TestWithoutCapabilities(t *testing.T) {
-	for _, x := range [][2]string{{"packet", "tc"}, {"xdp", "xdp"}, {"udp", "xdp-generic"}} {
-		t.Run(x[0], func(t *testing.T) {
+	for _, x := range [][3]string{{"packet", "tc"}, {"xdp", "xdp"}, {"udp", "xdp-generic"}, {"udp", "tc", "broadcast"}, {"packet", "tc", "broadcast"}} {
+		t.Run(strings.TrimSpace(x[0]+" "+x[2]), func(t *testing.T) {
 			w := network(t, 2, ethernet)
-			a := start(t, w.Hosts[0], datapaths[0])
+			a := start(t, w.Hosts[0], datapaths[0], func(c *link.Config) {
+				if x[2] != "" {
+					c.Broadcast, c.Group = true, netip.Addr{}
+				}
+			})
 			line := w.Hosts[1].Line(os.Args[0], "-test.run=^TestEcho$")
 			c := exec.CommandContext(t.Context(), line[0], line[1:]...)
-			c.Env = append(os.Environ(), echoVariable+"="+strings.Join([]string{x[0], x[1], w.Hosts[1].IP}, " "))
+			c.Env = append(os.Environ(), echoVariable+"="+strings.Join([]string{x[0], x[1], w.Hosts[1].IP, x[2]}, " "))
 			out, err := c.StdoutPipe()
 			if err != nil {
 				t.Fatal(err)

@@ -2,8 +2,6 @@ package datapath
 
 import (
 	"net/netip"
-	"os/exec"
-	"strings"
 	"testing"
 	"time"
 
@@ -65,8 +63,7 @@ func TestRotations(t *testing.T) {
 				a := start(t, w.Hosts[0], from, change(w.Hosts[0]))
 				b := start(t, w.Hosts[1], to, change(w.Hosts[1]))
 				greet(a, b)
-				a.send(wire.Datagram{To: 2, Data: commit()})
-				b.receive("a commit token", exactly(1))
+				enter(a, b)
 				for round := range 40 {
 					list, want := rotation(1+round*100, 70, 1350)
 					a.send(list...)
@@ -93,6 +90,7 @@ func TestLongerThanTheMTU(t *testing.T) {
 	pairs(t, func(t *testing.T, w *netlab.Network, from, to datapath) {
 		a, b := start(t, w.Hosts[0], from), start(t, w.Hosts[1], to)
 		greet(a, b)
+		enter(a, b)
 		sizes := map[int]int{}
 		var list []wire.Datagram
 		for i, n := range []int{100, 1400, 1440, 3000, 1427, 1428, 60000, 1426} {
@@ -215,12 +213,10 @@ func TestVLAN(t *testing.T) {
 		}
 		t.Run(d.name, func(t *testing.T) {
 			w := network(t, 2, ethernet)
-			line := w.Hosts[0].Line("ip", "link", "add", "link", "eth0", "name", "probe", "type", "vlan", "id", "6")
-			if out, err := exec.Command(line[0], line[1:]...).CombinedOutput(); strings.Contains(string(out), "Unknown device type") {
-				t.Skipf("the kernel has no VLANs (CONFIG_VLAN_8021Q): %v", err)
-			}
 			inside := func(h *netlab.Host, ip string) func(*link.Config) {
-				on(t, h, "ip", "link", "add", "link", "eth0", "name", "eth0.5", "type", "vlan", "id", "5")
+				if !vlan(t, h, 5) && d.name == "xdp generic" {
+					t.Skip("generic XDP passes over what a program has redirected, as that of the cable in place of a VLAN does")
+				}
 				on(t, h, "ip", "addr", "add", ip+"/24", "dev", "eth0.5")
 				on(t, h, "ip", "link", "set", "eth0.5", "up")
 				return func(c *link.Config) { c.Address, c.Interface = netip.MustParseAddr(ip), "eth0.5" }
@@ -229,6 +225,7 @@ func TestVLAN(t *testing.T) {
 			b := start(t, w.Hosts[1], d, inside(w.Hosts[1], "10.78.0.2"))
 			beside := start(t, w.Hosts[1], d)
 			greet(a, b)
+			enter(a, b)
 			list, want := rotation(1, 60, 1300)
 			a.send(list...)
 			same(t, b.receive("a rotation", exactly(len(want))), want)

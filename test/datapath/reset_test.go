@@ -150,8 +150,7 @@ func TestJumbo(t *testing.T) {
 				w := network(t, 2, mtu)
 				a, b := start(t, w.Hosts[0], from), start(t, w.Hosts[1], to)
 				greet(a, b)
-				a.send(wire.Datagram{To: 2, Data: commit()})
-				b.receive("a commit token", exactly(1))
+				enter(a, b)
 				for round := range 10 {
 					list, want := rotation(1+round*100, 50, size)
 					a.send(list...)

@@ -190,6 +190,14 @@ func commit() []byte {
 	return c.Append(nil)
 }
 
+// enter has a tell b that both are of one ring. Until it has sent the commit token, a takes b for one that
+// is beside the ring, to which some of what is for everyone goes once more.
+func enter(a, b *member) {
+	a.t.Helper()
+	a.send(wire.Datagram{To: 2, Data: commit()})
+	b.receive("a commit token", exactly(1))
+}
+
 // same compares what came with what was sent.
 func same(t *testing.T, got, want [][]byte) {
 	t.Helper()

@@ -151,24 +151,29 @@ func (s *shard) serve(now time.Duration, q *Queue) {
 		return
 	}
 	q.purging = false
-	for q.over() && q.firstReady() != nil {
-		s.discard(now, q, q.at(q.cursor), reasonMaxLength)
-	}
 	if q.draining {
 		s.discardSome(now, q, reasonDeleted, func(*slot) bool { return true })
 		return
 	}
-	s.handOut(now, q)
+	// A limit is for what waits: what a consumer takes at once never did, however much of it came in
+	// one run.
+	if s.handOut(now, q) {
+		for q.over() && q.firstReady() != nil {
+			s.discard(now, q, q.at(q.cursor), reasonMaxLength)
+		}
+	}
 	s.flushPeers(q)
 	s.answerDrains(q)
 }
 
-func (s *shard) handOut(now time.Duration, q *Queue) {
+// handOut gives what is ready to whoever has room, and tells whether it came to an end: no message,
+// or no taker, is left.
+func (s *shard) handOut(now time.Duration, q *Queue) (done bool) {
 	messages, bytes := serveMessages, serveBytes
 	for q.ready > 0 {
 		m := q.firstReady()
 		if m == nil {
-			return
+			break
 		}
 		if m.deadline != 0 && m.deadline <= now {
 			s.discard(now, q, m, reasonExpired)
@@ -176,12 +181,12 @@ func (s *shard) handOut(now time.Duration, q *Queue) {
 		}
 		if messages == 0 || bytes <= 0 {
 			s.mark(q)
-			return
+			return false
 		}
 		l, p := q.taker()
 		if l != nil && !s.here(q, q.cursor) {
 			q.next--
-			return
+			return false
 		}
 		switch {
 		case l != nil:
@@ -192,11 +197,12 @@ func (s *shard) handOut(now time.Duration, q *Queue) {
 			p.sent++
 			p.batch = append(p.batch, m.index)
 		default:
-			return
+			return true
 		}
 		messages--
 		bytes -= int(m.ref.Length)
 	}
+	return true
 }
 
 // How far ahead is looked for what has to be fetched as well.

@@ -205,12 +205,13 @@ func (q *Queue) full(n int) bool {
 		o.MaxLengthBytes != nil && uint64(q.bytes)+uint64(n) > *o.MaxLengthBytes
 }
 
-// over tells whether the head is to be dropped.
+// over tells whether the head is to be dropped. What consumers hold does not count, nor what was
+// dropped already and is about to leave.
 func (q *Queue) over() bool {
 	o := &q.options
 	if o.Overflow != OverflowDropHead {
 		return false
 	}
 	return o.MaxLength != nil && uint64(q.ready) > *o.MaxLength ||
-		o.MaxLengthBytes != nil && uint64(q.bytes) > *o.MaxLengthBytes && q.ready > 0
+		o.MaxLengthBytes != nil && q.readyBytes > 0 && uint64(q.readyBytes) > *o.MaxLengthBytes
 }

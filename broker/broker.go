@@ -117,6 +117,8 @@ func (b *Broker) Apply(e *Entry) (*Result, error) {
 		return nil, b.applyDequeue(e)
 	case KindRelease:
 		return nil, b.applyRelease(e)
+	case KindCounted:
+		return b.counted(e)
 	}
 	// Everything else may change wiring: the shards finish what was routed before it.
 	b.Settle(e.Now)
@@ -136,7 +138,7 @@ func (b *Broker) applyWiring(e *Entry, h Header) (*Result, error) {
 	case KindQueueDelete:
 		res = b.queueDelete(e, from, &r)
 	case KindQueuePurge:
-		res = b.queuePurge(from, &r)
+		res = b.queuePurge(e, from, &r)
 	case KindExchangeDeclare:
 		res = b.exchangeDeclare(&r)
 	case KindExchangeDelete:

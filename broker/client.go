@@ -144,6 +144,11 @@ type Result struct {
 	IsQueue      bool         // ReqQuery: the name is a queue
 	IsExchange   bool         // ReqQuery: the name is an exchange (it may be both)
 	ExchangeType ExchangeType // ReqQuery, if IsExchange
+
+	// Awaits: the answer to this request is the result, with Messages, of a later entry of whatever
+	// member, that Answers the index of its own. Both are between the Broker and its owner.
+	Awaits  bool
+	Answers Index
 }
 
 // Pin keeps the memory behind a record in place until it is let go, once.

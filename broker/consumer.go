@@ -272,11 +272,11 @@ func (b *Broker) handOver(q *Queue, m MemberID, i Index) {
 		}
 		s.state, s.holder, s.leaving = slotReady, holderNone, staying
 	})
-	if q.count == 0 {
-		return
+	if q.count > 0 {
+		q.waiting = slices.Clone(b.members)
+		b.proposals = appendHeld(b.proposals, q, held)
 	}
-	q.waiting = slices.Clone(b.members)
-	b.proposals = appendHeld(b.proposals, q, held)
+	b.askAgain(q)
 }
 
 func appendHeld(b []byte, q *Queue, held []Index) []byte {

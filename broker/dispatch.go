@@ -31,10 +31,13 @@ type dispatch struct {
 	marked bool
 	usedAt time.Duration
 
-	purging bool // drop what is ready up to purgeTo
-	purgeTo Index
+	asked []question // of the dispatcher, by clients of this member
 
 	// On the dispatcher.
+	purging    bool // drop what is ready up to purgeTo
+	purgeTo    Index
+	purged     uint64 // messages, so far
+	questions  []question
 	ready      int // messages that nobody holds (kept on all members, true on this one)
 	readyBytes int64
 	cursor     uint64 // nothing before it is ready
@@ -42,6 +45,7 @@ type dispatch struct {
 	next       int // whose turn it is among locals and peers
 
 	// Where the consumers are.
+	left        uint64 // ready at the dispatcher, when it assigned the last
 	locals      []*local
 	assigned    uint64  // by the dispatcher, this epoch
 	wanted      uint64  // told to the dispatcher, this epoch
@@ -164,6 +168,7 @@ func (s *shard) serve(now time.Duration, q *Queue) {
 	}
 	s.flushPeers(q)
 	s.answerDrains(q)
+	s.answerQuestions(q)
 }
 
 // handOut gives what is ready to whoever has room, and tells whether it came to an end: no message,
@@ -284,8 +289,11 @@ func (s *shard) deliver(now time.Duration, q *Queue, l *local, m *slot) {
 	l.sent++
 	a := Answer{
 		Kind: AnsDeliver, Consumer: l.id, Deliveries: uint32(m.deliveries),
-		Queue: q.id, Index: m.index, Ready: uint64(max(q.ready, 0)),
+		Queue: q.id, Index: m.index, Ready: q.left,
 		Record: s.b.log.Bytes(m.ref), Pin: s.b.log.Pin(m.ref),
+	}
+	if q.dispatcher == s.b.cfg.Self {
+		a.Ready = uint64(max(q.ready, 0))
 	}
 	if m.index <= q.suspect {
 		a.Deliveries++
@@ -323,7 +331,9 @@ func (s *shard) discardSome(now time.Duration, q *Queue, why reason, meant func(
 
 // discard proposes that the first ready message, m, be removed.
 func (s *shard) discard(now time.Duration, q *Queue, m *slot, why reason) {
-	q.hold(q.cursor, holderOwn)
+	if q.hold(q.cursor, holderOwn); why == reasonPurged {
+		q.purged++
+	}
 	s.proposeRemoval(now, q, m, why)
 }
 

@@ -39,6 +39,7 @@ const (
 	KindDeadLetter
 	KindHeld
 	KindControl // the cluster's own: see package cluster
+	KindCounted
 )
 
 // HeaderBytes is the size of the header that every entry opens with:
@@ -80,7 +81,7 @@ func ParseHeader(b []byte) (Header, error) {
 	if h.Size < HeaderBytes || h.Size > MaxEntryBytes {
 		return h, fmt.Errorf("entry of %d bytes: a size is %d to %d", h.Size, HeaderBytes, MaxEntryBytes)
 	}
-	if h.Kind == KindInvalid || h.Kind > KindControl {
+	if h.Kind == KindInvalid || h.Kind > KindCounted {
 		return h, fmt.Errorf("entry of unknown kind %d", h.Kind)
 	}
 	return h, nil
@@ -110,7 +111,8 @@ const (
 	FlagRedelivered       // was delivered before it was published here (dead lettering keeps it)
 )
 
-// FlagLogged, on what becomes of messages: some of them are on the disk, and so this has to be.
+// FlagLogged, on what becomes of messages, or tells of it: some of them are on the disk, and so this
+// has to be.
 const FlagLogged uint8 = 1 << 7
 
 // Logged tells, by the head of an entry, whether it is durable: what is left of the state when
@@ -120,7 +122,7 @@ func Logged(entry []byte) bool {
 	switch Kind(entry[4]) {
 	case KindPublish:
 		return entry[5]&FlagDurable != 0
-	case KindDequeue, KindRelease, KindDeadLetter:
+	case KindDequeue, KindRelease, KindDeadLetter, KindCounted:
 		return entry[5]&FlagLogged != 0
 	case KindHeld, KindControl:
 		return false

@@ -50,8 +50,8 @@ func FuzzMesh(f *testing.F) {
 	q := &Queue{id: 2, shard: &shard{b: &Broker{applied: 3}}}
 	q.epoch = 2
 	f.Add(meshDrain(q, 1))
-	f.Add(meshIndices(meshAssign, q, []Index{3, 4}))
-	f.Add(meshIndices(meshReturn, q, []Index{3}))
+	f.Add(meshAssignment(q, []Index{3, 4}))
+	f.Add(meshReturned(q, []Index{3}))
 	f.Add(append(meshBegin(meshWant, q), make([]byte, 16)...))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		o := newBench(2)

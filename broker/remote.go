@@ -11,7 +11,7 @@ import (
 //
 //	0 kind u8  1 queue u64  9 epoch u64  17 applied u64  25 …
 //	want    25 limit u64  33 drain u64     I take so many in all; answer this drain
-//	assign  25 index u64 …                 these are yours
+//	assign  25 ready u64    33 index u64 … these are yours; so many more are ready
 //	drained 25 drain u64                   nothing more is here
 //	return  25 index u64 …                 nobody here took these
 //
@@ -39,8 +39,16 @@ func meshDrain(q *Queue, drain uint64) []byte {
 	return binary.LittleEndian.AppendUint64(meshBegin(meshDrained, q), drain)
 }
 
-func meshIndices(kind uint8, q *Queue, list []Index) []byte {
-	b := meshBegin(kind, q)
+func meshAssignment(q *Queue, list []Index) []byte {
+	b := binary.LittleEndian.AppendUint64(meshBegin(meshAssign, q), uint64(max(q.ready, 0)))
+	return appendIndices(b, list)
+}
+
+func meshReturned(q *Queue, list []Index) []byte {
+	return appendIndices(meshBegin(meshReturn, q), list)
+}
+
+func appendIndices(b []byte, list []Index) []byte {
 	for _, i := range list {
 		b = binary.LittleEndian.AppendUint64(b, uint64(i))
 	}
@@ -54,7 +62,7 @@ func (s *shard) flushPeers(q *Queue) {
 		if len(p.batch) == 0 {
 			continue
 		}
-		s.out.mesh = append(s.out.mesh, MeshOut{To: p.member, Data: meshIndices(meshAssign, q, p.batch)})
+		s.out.mesh = append(s.out.mesh, MeshOut{To: p.member, Data: meshAssignment(q, p.batch)})
 		p.batch = p.batch[:0]
 	}
 }
@@ -116,7 +124,7 @@ func (s *shard) place(now time.Duration, q *Queue) {
 	s.endRemoteDrains(q)
 	s.want(q)
 	if len(back) > 0 {
-		s.out.mesh = append(s.out.mesh, MeshOut{To: q.dispatcher, Data: meshIndices(meshReturn, q, back)})
+		s.out.mesh = append(s.out.mesh, MeshOut{To: q.dispatcher, Data: meshReturned(q, back)})
 	}
 }
 
@@ -170,7 +178,11 @@ func (b *Broker) Mesh(now time.Duration, from MemberID, data []byte) error {
 		p.drain = max(p.drain, newDrain(p, binary.LittleEndian.Uint64(body[8:])))
 		q.usedAt = now
 	case meshAssign:
-		for ; len(body) > 0; body = body[8:] {
+		if len(body) == 0 {
+			return fmt.Errorf("assignment of %d bytes from member %x", len(data), uint64(from))
+		}
+		q.left = binary.LittleEndian.Uint64(body)
+		for body = body[8:]; len(body) > 0; body = body[8:] {
 			q.assignments = append(q.assignments, Index(binary.LittleEndian.Uint64(body)))
 			q.assigned++
 		}

@@ -25,7 +25,7 @@ func TestMeshMessagesDoNotOvertake(t *testing.T) {
 	assign := func(i Index) []byte {
 		there := *other.b.order[0]
 		there.epoch = q.epoch
-		return meshIndices(meshAssign, &there, []Index{i})
+		return meshAssignment(&there, []Index{i})
 	}
 	first := assign(100)
 	putApplied(first, m.b.applied+1)

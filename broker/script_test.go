@@ -17,6 +17,12 @@ type bench struct {
 	index   Index
 	now     time.Duration
 	out     strings.Builder
+	awaits  map[Index]*awaited // requests that another entry answers
+}
+
+type awaited struct {
+	request string
+	res     *Result
 }
 
 type benchMember struct {
@@ -67,7 +73,7 @@ func (l *benchLog) Append(_ Index, _ bool, parts ...[]byte) (Ref, error) {
 }
 
 func newBench(n int) *bench {
-	o := &bench{now: time.Second}
+	o := &bench{now: time.Second, awaits: map[Index]*awaited{}}
 	var ids []MemberID
 	for i := range n {
 		m := &benchMember{o: o, id: MemberID(i + 1), log: &benchLog{}, ports: map[ConnID]*Port{}, numbers: map[ConnID]uint64{}}
@@ -141,7 +147,19 @@ func (o *bench) apply(from *benchMember, entry []byte) {
 			e.Number = m.numbers[h.Conn]
 		}
 		res, err := m.b.Apply(&e)
+		if res != nil && res.Answers != 0 {
+			if a := o.awaits[res.Answers]; a != nil {
+				a.res.Messages = res.Messages
+				fmt.Fprintf(&o.out, "ok %s: %s\n", a.request, a.res.text())
+				delete(o.awaits, res.Answers)
+			}
+			continue
+		}
 		if m != from {
+			continue
+		}
+		if res != nil && res.Awaits {
+			o.awaits[o.index] = &awaited{fmt.Sprintf("%d.%d", h.Conn, e.Number), res}
 			continue
 		}
 		if err != nil {

@@ -55,7 +55,7 @@ func (b *Broker) redeclare(e *Entry, from Origin, q *Queue, passive bool, o *Que
 		}
 	}
 	q.lastUse, q.usedAt = e.Index, e.Now
-	return q.result()
+	return b.countFor(e, q)
 }
 
 // locked refuses the use of another connection's exclusive queue.
@@ -173,6 +173,7 @@ func (b *Broker) deleteQueue(e *Entry, q *Queue) {
 			Delivery{Conn: l.port.Conn, Answer: Answer{Kind: AnsCancelled, Consumer: l.id}})
 	}
 	q.consumers, q.locals = nil, nil
+	b.answerAll(q)
 	if q.options.AlternateExchange != "" && q.count > 0 {
 		q.draining = true
 		q.peers = nil
@@ -231,29 +232,6 @@ func (b *Broker) dropExchange(x *exchange) {
 			b.unbindFrom(y, func(t *binding) bool { return t.exchange == x })
 		}
 	}
-}
-
-func (b *Broker) queuePurge(from Origin, r *Reader) *Result {
-	name := r.str()
-	if r.Err != nil {
-		return nil
-	}
-	q := b.queues[name]
-	if q == nil {
-		return fail(NotFound, "no queue '%s'", name)
-	}
-	if res := q.locked(from); res != nil {
-		return res
-	}
-	// Which messages are held is known to the dispatcher alone: it turns the purge into
-	// the dequeue of those that are ready.
-	res := &Result{Messages: uint64(q.ready)}
-	if q.dispatcher == b.cfg.Self {
-		q.purging = true
-		q.purgeTo = b.applied
-		q.shard.mark(q)
-	}
-	return res
 }
 
 func (b *Broker) exchangeDeclare(r *Reader) *Result {

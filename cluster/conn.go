@@ -30,8 +30,9 @@ type conn struct {
 	refused   []uint64 // of which the journals are still to be told
 	told      uint64
 	queries   []query
-	passed    int // queries whose number is not above delivered
-	onDisk    int // how often it is in disks.waiting
+	passed    int      // queries whose number is not above delivered
+	onDisk    int      // how often it is in disks.waiting
+	open      []uint64 // numbers of requests that wait for another entry to answer them
 	results   []result
 }
 
@@ -45,6 +46,13 @@ type result struct {
 	res    *broker.Result
 	record []byte
 	pin    broker.Pin
+}
+
+// inquiry is a request that another entry answers: see broker.Result.Awaits.
+type inquiry struct {
+	conn   broker.ConnID
+	number uint64
+	res    *broker.Result
 }
 
 // awaited is a numbered request that waits for the group message it came in to be safe.
@@ -198,6 +206,31 @@ func (c *conn) deliveredNext() uint64 {
 	return c.delivered
 }
 
+// inquire keeps a request until it is answered; nothing that c asked for later is done before.
+func (n *Node) inquire(c *conn, number uint64, res *broker.Result) {
+	n.inquiries[n.index] = inquiry{c.port.Conn, number, res}
+	c.open = append(c.open, number)
+}
+
+// answered takes the answer to an inquiry, in an entry of a group message. It is done when that is.
+func (n *Node) answered(message uint64, res *broker.Result, waits bool) {
+	q, ok := n.inquiries[res.Answers]
+	if !ok {
+		return // another member's, or answered before
+	}
+	delete(n.inquiries, res.Answers)
+	c := n.conns[q.conn]
+	if c == nil {
+		return
+	}
+	if i := slices.Index(c.open, q.number); i >= 0 {
+		c.open = slices.Delete(c.open, i, i+1)
+	}
+	q.res.Messages = res.Messages
+	c.result(q.number, q.res, nil, nil)
+	n.await(message, q.conn, c.delivered, waits)
+}
+
 // Safe tells that all group messages up to number are held by every member of the view.
 func (n *Node) Safe(number uint64) {
 	if n.state != Active {
@@ -229,10 +262,15 @@ func (n *Node) settleRequest(c *conn, number uint64, refused bool) {
 	n.complete(c, max(number, c.reached))
 }
 
+// complete has c told that its requests up to number are done, as far as none before is open, or refused and
+// not yet known to the journals.
 func (n *Node) complete(c *conn, number uint64) {
 	c.reached = max(c.reached, number)
 	if len(c.refused) > 0 {
 		number = min(number, slices.Min(c.refused)-1)
+	}
+	if len(c.open) > 0 {
+		number = min(number, c.open[0]-1)
 	}
 	c.completed = max(c.completed, number)
 	n.answerQueries(c)

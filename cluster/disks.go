@@ -101,7 +101,7 @@ func (n *Node) waits(entry []byte) bool {
 // wiring tells whether an entry is one of the rare ones whose sender recovery has to know.
 func wiring(entry []byte) bool {
 	switch broker.Kind(entry[4]) {
-	case broker.KindPublish, broker.KindDequeue, broker.KindRelease, broker.KindDeadLetter:
+	case broker.KindPublish, broker.KindDequeue, broker.KindRelease, broker.KindDeadLetter, broker.KindCounted:
 		return false
 	}
 	return true

@@ -217,6 +217,7 @@ func (n *Node) voidBacklog() {
 	n.voided = true
 	n.join.backlog, n.join.bytes = nil, 0
 	n.awaiting = n.awaiting[:0]
+	clear(n.inquiries)
 	n.frozenAt = 0
 	n.dropClients("this member lost the quorum; connect to another member")
 }
@@ -514,6 +515,7 @@ func (n *Node) restart() {
 		delete(n.streams, m)
 	}
 	n.awaiting = n.awaiting[:0]
+	clear(n.inquiries)
 	n.disk.forget()
 	n.out, n.sent, n.cut = n.out[:0], 0, 0
 }

@@ -122,15 +122,16 @@ type Node struct {
 	donate     []*donor
 	streams    map[broker.MemberID]*stream
 
-	conns    map[broker.ConnID]*conn
-	dirty    []*conn
-	awaiting []awaited
-	out      []byte // entries of this member; up to sent they have been multicast
-	urgent   bool   // somebody waits for one of them
-	sent     int
-	cut      int // bytes at sent that end an entry sent in part
-	asides   [][]byte
-	ready    Ready
+	conns     map[broker.ConnID]*conn
+	dirty     []*conn
+	awaiting  []awaited
+	inquiries map[broker.Index]inquiry // by the index of the request's entry
+	out       []byte                   // entries of this member; up to sent they have been multicast
+	urgent    bool                     // somebody waits for one of them
+	sent      int
+	cut       int // bytes at sent that end an entry sent in part
+	asides    [][]byte
+	ready     Ready
 }
 
 // Ready is what has to be done, and what is to be told, since it was last taken.
@@ -155,8 +156,9 @@ func New(cfg Config, group Group) *Node {
 		cfg: cfg, group: group,
 		log: journal.New(journal.Config{Memory: cfg.Memory, Disk: cfg.Disk, Files: cfg.Files, Store: cfg.Store,
 			MemoryBytes: cfg.PagingBytes, SegmentBytes: cfg.SegmentBytes, CheckpointBytes: cfg.CheckpointBytes}),
-		conns:   map[broker.ConnID]*conn{},
-		streams: map[broker.MemberID]*stream{},
+		conns:     map[broker.ConnID]*conn{},
+		inquiries: map[broker.Index]inquiry{},
+		streams:   map[broker.MemberID]*stream{},
 	}
 	n.expected = cfg.Quorum.Expected
 	n.broker = n.newBroker()

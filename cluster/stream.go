@@ -234,7 +234,13 @@ func (n *Node) apply(number uint64, from broker.MemberID, space journal.Space, l
 	if logged {
 		n.logEntry(entry, from, res != nil && res.Code == broker.OK)
 	}
-	if c != nil && res != nil {
+	switch {
+	case res == nil:
+	case res.Answers != 0:
+		n.answered(number, res, n.waits(entry))
+	case c != nil && res.Awaits:
+		n.inquire(c, e.Number, res)
+	case c != nil:
 		n.outcome(c, e.Number, res, ref)
 	}
 	n.log.Settled(ref)

@@ -34,6 +34,7 @@ type testConn struct {
 	socket  net.Conn
 	numbers uint64
 	done    uint64
+	asked   map[broker.Index]broker.Answer // that another entry answers
 	answers []broker.Answer
 }
 
@@ -119,7 +120,8 @@ func (m *testMember) serve(socket net.Conn) {
 	defer func() { _ = socket.Close() }()
 	m.mu.Lock()
 	m.nextID++
-	c := &testConn{m: m, id: m.nextID, socket: socket, port: m.broker.Connect(m.nextID)}
+	c := &testConn{m: m, id: m.nextID, socket: socket, port: m.broker.Connect(m.nextID),
+		asked: map[broker.Index]broker.Answer{}}
 	c.session = NewConn(m.cfg, c.id, m.now())
 	m.conns[c.id] = c
 	m.mu.Unlock()
@@ -206,7 +208,7 @@ func (c *testConn) requests() bool {
 			c.m.broker.SettleHold(c.port, c.m.now(), q)
 		}
 	}
-	if c.numbers > c.done {
+	if c.numbers > c.done && len(c.asked) == 0 {
 		c.done = c.numbers
 		c.answers = append(c.answers, broker.Answer{Kind: broker.AnsCompleted, Number: c.done})
 	}
@@ -226,14 +228,33 @@ func (m *testMember) apply(entry []byte, c *testConn) {
 	if err != nil {
 		m.t.Error(err)
 	}
+	if res != nil && res.Answers != 0 {
+		m.answered(res)
+		return
+	}
 	if res == nil || c == nil {
 		return
 	}
 	a := broker.Answer{Kind: broker.AnsResult, Number: c.numbers, Result: res}
+	if res.Awaits {
+		c.asked[m.index] = a
+		return
+	}
 	if res.Code == broker.NoRoute {
 		a.Record, a.Pin = e.Record, m.log.Pin(ref)
 	}
 	c.answers = append(c.answers, a)
+}
+
+// answered ends the request that an entry answers.
+func (m *testMember) answered(res *broker.Result) {
+	for _, c := range m.conns {
+		if a, ok := c.asked[res.Answers]; ok {
+			a.Result.Messages = res.Messages
+			delete(c.asked, res.Answers)
+			c.answers = append(c.answers, a)
+		}
+	}
 }
 
 func (m *testMember) Deliveries(list []broker.Delivery) {

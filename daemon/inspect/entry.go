@@ -39,7 +39,7 @@ var kinds = map[broker.Kind]string{
 	broker.KindQueuePurge: "queue-purge", broker.KindExchangeDeclare: "exchange-declare", broker.KindExchangeDelete: "exchange-delete",
 	broker.KindBind: "bind", broker.KindUnbind: "unbind", broker.KindSubscribe: "subscribe", broker.KindCancel: "cancel",
 	broker.KindConnClosed: "connection-closed", broker.KindDequeue: "dequeue", broker.KindRelease: "release",
-	broker.KindDeadLetter: "dead-letter", broker.KindHeld: "held", broker.KindControl: "control",
+	broker.KindDeadLetter: "dead-letter", broker.KindHeld: "held", broker.KindControl: "control", broker.KindCounted: "counted",
 }
 
 // Kind names what an entry does.

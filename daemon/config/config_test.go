@@ -41,6 +41,26 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
+// TestSwitches: what is a switch on the command line has a value in a file and in the environment.
+func TestSwitches(t *testing.T) {
+	o, err := Load(nil, []string{"QPID_TRACE=on"})
+	if err != nil || !o.Log.Trace {
+		t.Errorf("trace on in the environment: %v, %v", o, err)
+	}
+	for text, want := range map[string]bool{"no-data-dir=yes": true, "no-data-dir=1": true, "no-data-dir = true": true,
+		"no-data-dir": true, "no-data-dir=no": false} {
+		o, err := Load([]string{"--config", file(t, text+"\n")}, nil)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+		} else if o.NoDataDir != want {
+			t.Errorf("%s: %v", text, o.NoDataDir)
+		}
+	}
+	if _, err := Load([]string{"--config", file(t, "daemon=perhaps\n")}, nil); err == nil || !strings.Contains(err.Error(), ":1: ") {
+		t.Errorf("daemon=perhaps: %v", err)
+	}
+}
+
 // TestGiven: an option counts as given wherever it was, and also with an empty value, or with
 // its default's.
 func TestGiven(t *testing.T) {

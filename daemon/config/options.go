@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -154,12 +155,12 @@ func (o *Options) flags() *pflag.FlagSet {
 	f.SortFlags = false
 	f.Usage = func() {}
 	f.StringVar(&o.ConfigFile, "config", DefaultFile, "`FILE` to read options from, name=value in each line")
-	f.BoolVarP(&o.Version, "version", "v", false, "print the version and exit")
+	toggle(f, &o.Version, "version", "v", "print the version and exit")
 
 	f.IntVarP(&o.Port, "port", "p", 5672, "`PORT` to listen on; 0 picks a free one and prints it")
 	f.StringArrayVar(&o.Interfaces, "interface", nil, "listen on this `ADDRESS` or interface only (may be repeated)")
 	f.StringVar(&o.DataDir, "data-dir", "", "`DIR` for the lock file and what has to survive a restart")
-	f.BoolVar(&o.NoDataDir, "no-data-dir", false, "keep nothing on disk, but what goes to --store-dir if that is given")
+	toggle(f, &o.NoDataDir, "no-data-dir", "", "keep nothing on disk, but what goes to --store-dir if that is given")
 	f.StringVar(&o.StoreDir, "store-dir", "", "`DIR` for durable queues and messages (default: the data directory)")
 	f.StringVar(&o.Sync, "sync", SyncMajority, "`DISKS` that have a durable message before its publisher is answered: majority of the members, all, local, or none")
 	yesNo(f, &o.Truncate, "truncate", "discard all that the store holds, and begin with an empty one")
@@ -195,9 +196,9 @@ func (o *Options) flags() *pflag.FlagSet {
 	yesNo(f, &o.TCPNoDelay, "tcp-nodelay", "send small packets at once")
 	f.StringVar(&o.MetricsListen, "metrics-listen", "", "`[ADDRESS:]PORT` where figures are shown to Prometheus, at http://…/metrics, to anyone; none: nowhere")
 
-	f.BoolVarP(&o.Daemon, "daemon", "d", false, "run as a daemon: return once the broker listens and is a member")
-	f.BoolVarP(&o.Check, "check", "c", false, "print the process id of the daemon of this port; exit 1 if there is none")
-	f.BoolVarP(&o.Quit, "quit", "q", false, "tell the daemon of this port to shut down")
+	toggle(f, &o.Daemon, "daemon", "d", "run as a daemon: return once the broker listens and is a member")
+	toggle(f, &o.Check, "check", "c", "print the process id of the daemon of this port; exit 1 if there is none")
+	toggle(f, &o.Quit, "quit", "q", "tell the daemon of this port to shut down")
 	f.IntVarP(&o.Wait, "wait", "w", 60, "`SECONDS` to wait for --daemon and --quit")
 	f.StringVar(&o.PidDir, "pid-dir", "", "`DIR` of the daemon's pid file (default /run/qpidd, else ~/.qpidd)")
 	f.StringVar(&o.PidFile, "pidfile", "", "`FILE` to keep the process id in")
@@ -207,7 +208,7 @@ func (o *Options) flags() *pflag.FlagSet {
 }
 
 func (l *Log) flags(f *pflag.FlagSet) {
-	f.BoolVarP(&l.Trace, "trace", "t", false, "log everything: --log-enable trace+")
+	toggle(f, &l.Trace, "trace", "t", "log everything: --log-enable trace+")
 	f.StringArrayVar(&l.Enable, "log-enable", []string{"notice+"}, "`RULE` LEVEL[+-][:CATEGORY] to log (may be repeated)")
 	f.StringArrayVar(&l.Disable, "log-disable", nil, "`RULE` LEVEL[+-][:CATEGORY] not to log (may be repeated)")
 	f.StringArrayVar(&l.Outputs, "log-output", nil, "stderr, stdout, journald or a `FILE` (may be repeated)")
@@ -253,6 +254,23 @@ func (v *YesNo) String() string {
 
 // Type is what help calls a switch.
 func (v *YesNo) Type() string { return "yes|no" }
+
+// toggled is a switch that is off, and that alone, without a value, turns on. In a file or in the
+// environment it has a value, which may be any that a YesNo has.
+type toggled bool
+
+func toggle(f *pflag.FlagSet, v *bool, name, shorthand, usage string) {
+	f.VarP((*toggled)(v), name, shorthand, usage)
+	f.Lookup(name).NoOptDefVal = "true"
+}
+
+// Set reads a switch.
+func (v *toggled) Set(s string) error { return (*YesNo)(v).Set(s) }
+
+func (v *toggled) String() string { return strconv.FormatBool(bool(*v)) }
+
+// Type has help show no value.
+func (v *toggled) Type() string { return "bool" }
 
 // Bytes is a size, which may end in k, M or G.
 type Bytes int64

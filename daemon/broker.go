@@ -195,16 +195,16 @@ func (b *Broker) listen() (err error) {
 	if len(b.listener) > 0 {
 		return nil
 	}
-	addrs := b.opts.Interfaces
-	if len(addrs) == 0 {
-		addrs = []string{""}
+	addrs, err := listenAddresses(b.opts.Interfaces)
+	if err != nil {
+		return err
 	}
 	port := b.opts.Port
 	for _, a := range addrs {
 		list, err := listenSeveral(net.JoinHostPort(a, strconv.Itoa(port)), b.opts.Acceptors)
 		b.listener = append(b.listener, list...)
 		if err != nil {
-			return fmt.Errorf("cannot listen on port %d: %w; is another broker running? Give another --port, or 0 for a free one", port, err)
+			return listenError(a, port, err)
 		}
 		b.spread(list)
 		port = b.Port()

@@ -3,7 +3,7 @@
 //
 // The broker opens it and asks (File has the methods that sessions want of their Users);
 // the command line changes it with Add, SetPassword and Delete, and the broker sees that
-// within a second. One line a user, fields apart by colons, binary ones in base64:
+// at once. One line a user, fields apart by colons, binary ones in base64:
 //
 //	# users of qpidd: change with 'qpid-cluster user'
 //	seed:<16 bytes>

@@ -10,9 +10,6 @@ import (
 	"time"
 )
 
-// recheck is how long a reader may be behind a change.
-const recheck = time.Second
-
 // File is a users file that is open for asking. Its methods may be called at the same time.
 type File struct {
 	// Unreadable, if not nil, is told why a file that has changed cannot be read, by the
@@ -20,13 +17,11 @@ type File struct {
 	Unreadable func(error)
 
 	path string
-	now  func() time.Time // the clock; a test has its own
 
-	mu      sync.Mutex
-	table   *table
-	state   fileState
-	checked time.Time
-	told    string // what Unreadable was told last
+	mu    sync.Mutex
+	table *table
+	state fileState
+	told  string // what Unreadable was told last
 }
 
 // fileState tells a file from a later one of the same name.
@@ -38,7 +33,7 @@ type fileState struct {
 
 // Open reads a users file.
 func Open(path string) (*File, error) {
-	f := &File{path: path, now: time.Now}
+	f := &File{path: path}
 	if err := f.Reload(); err != nil {
 		return nil, err
 	}
@@ -54,7 +49,6 @@ func (f *File) Reload() error {
 }
 
 func (f *File) reload() error {
-	f.checked = f.now()
 	t, state, err := read(f.path)
 	// A file that cannot be read is not tried again until it changes.
 	f.state = state
@@ -64,15 +58,13 @@ func (f *File) reload() error {
 	return err
 }
 
-// keysOf looks a user up, after reading the file again if it has changed.
+// keysOf looks a user up, after reading the file again if it has changed: whoever was added may come
+// in at once, and whoever was removed may not. To look at the file costs nothing beside the keys.
 func (f *File) keysOf(name string) (k keys, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if now := f.now(); now.Sub(f.checked) >= recheck {
-		f.checked = now
-		if state, err := stat(f.path); err != nil || state != f.state {
-			f.tell(f.reload())
-		}
+	if state, err := stat(f.path); err != nil || state != f.state {
+		f.tell(f.reload())
 	}
 	if k, ok = f.table.users[name]; ok {
 		return k, true

@@ -150,7 +150,7 @@ var nothing = []byte{broker.HeaderBytes, 0, 0, 0, byte(broker.KindRelease), 0, 0
 
 // noRoom is why a publish is refused; "" if it is not.
 func (n *Node) noRoom(entry []byte) string {
-	if n.noMemory(int64(len(n.out) - n.sent)) {
+	if n.noMemory(int64(len(n.out) - n.sent + len(entry))) {
 		return "memory limit reached: consume messages, or raise --memory-limit"
 	}
 	if why := n.crammed(); why != "" || !broker.Logged(entry) {

@@ -148,12 +148,23 @@ func (ch *channel091) contentBody(part []byte) *amqp091.Error {
 			assemblyMessages*k.messageBytes())
 	}
 	k.assemblyBytes += size
-	p.body = append(p.body, part...)
+	p.body = extend(p.body, part, uint64(len(p.body))+p.want)
 	p.want -= size
 	if p.want == 0 {
 		ch.submit(p.body)
 	}
 	return nil
+}
+
+// extend appends a part to a message that will have total bytes at most. It doubles what it has, where
+// append takes a quarter more, which copies a large message five times over; and it takes no more
+// than there can be.
+func extend(message, part []byte, total uint64) []byte {
+	if need := len(message) + len(part); need > cap(message) {
+		room := min(uint64(max(need, 2*cap(message))), max(total, uint64(need)))
+		message = append(make([]byte, 0, room), message...)
+	}
+	return append(message, part...)
 }
 
 // submit makes the entry of a complete message.

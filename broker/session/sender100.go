@@ -85,7 +85,7 @@ func (l *link100) gatherMore(payload []byte) bool {
 			fmt.Sprintf("over %d bytes of unfinished messages on this connection", 2*limit)})
 		return false
 	}
-	in.gather = append(in.gather, payload...)
+	in.gather = extend(in.gather, payload, limit)
 	p.partial += uint64(len(payload))
 	return true
 }

@@ -42,6 +42,7 @@ type disks struct {
 
 	urgent  bool
 	lazyAt  time.Duration
+	gather  gather
 	proveAt time.Duration
 	full    map[broker.MemberID]bool
 	wasFull bool
@@ -58,7 +59,7 @@ type diskWait struct {
 }
 
 func (d *disks) forget() {
-	*d = disks{urls: d.urls, wasFull: d.wasFull, failed: d.failed, urgent: d.urgent, lazyAt: d.lazyAt, left: d.left}
+	*d = disks{urls: d.urls, wasFull: d.wasFull, failed: d.failed, urgent: d.urgent, lazyAt: d.lazyAt, gather: d.gather, left: d.left}
 }
 
 // members takes note of who takes part from now on.
@@ -120,6 +121,7 @@ func (n *Node) logEntry(entry []byte, from broker.MemberID, went bool) {
 	case broker.KindDequeue, broker.KindRelease, broker.KindSubscribe, broker.KindCancel, broker.KindConnClosed:
 	default:
 		n.disk.urgent = true
+		n.disk.gather.came()
 	}
 	if !wiring(entry) {
 		return
@@ -188,13 +190,15 @@ func (n *Node) syncLog() (more bool) {
 		n.beginCheckpoint()
 	}
 	more = n.goOnWithCheckpoint()
+	d.gather.sees(n.now, n.log.Flushing())
 	if n.log.Unsynced() {
 		if d.lazyAt == 0 {
 			d.lazyAt = n.now + lazySync
 		}
-		n.log.Sync(n.milliseconds(n.now), d.urgent || n.now >= d.lazyAt)
+		n.log.Sync(n.milliseconds(n.now), d.urgent && !d.gather.putOff(n.now) || n.now >= d.lazyAt)
 		if !n.log.Unsynced() {
 			d.urgent, d.lazyAt = false, 0
+			d.gather.begins(n.now)
 		}
 	}
 	n.prove()
@@ -229,6 +233,9 @@ func (n *Node) nextDisk() (next time.Duration) {
 	next = n.log.NextPrepare()
 	if n.disk.lazyAt != 0 && !n.disk.failed {
 		next = Soonest(next, n.disk.lazyAt)
+		if n.disk.urgent && n.disk.gather.putOff(n.now) {
+			next = Soonest(next, n.disk.gather.until)
+		}
 	}
 	if !n.disk.failed {
 		next = Soonest(next, n.disk.proveAt)

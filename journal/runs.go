@@ -223,6 +223,9 @@ func (l *Log) Unsynced() bool {
 	return r.open != nil || r.next-1 > max(r.flushed, r.flushTo)
 }
 
+// Flushing tells whether a flush is under way.
+func (l *Log) Flushing() bool { return l.runs.flushTo != 0 }
+
 // Synced tells whether everything is on the disk, and no checkpoint under way.
 func (l *Log) Synced() bool {
 	return !l.Unsynced() && l.runs.flushTo == 0 && !l.store.check.open && len(l.runs.pending) == 0

@@ -1,6 +1,9 @@
 package broker
 
-import "sort"
+import (
+	"slices"
+	"sort"
+)
 
 // exchange routes what is published to it. Bindings are kept in slices, in the order in
 // which they were made, so that nothing depends on the order of a map.
@@ -43,10 +46,8 @@ func newExchange(name string, o ExchangeOptions) *exchange {
 
 // add makes a binding; one that exists already stays as it is.
 func (x *exchange) add(b *binding) bool {
-	for _, old := range x.bindings {
-		if old.same(b) {
-			return false
-		}
+	if slices.ContainsFunc(x.alike(b.key), b.same) {
+		return false
 	}
 	x.bindings = append(x.bindings, b)
 	x.index(b)
@@ -62,24 +63,52 @@ func (x *exchange) index(b *binding) {
 	}
 }
 
+// alike lists the bindings that have a key, and others where there is no index by key.
+func (x *exchange) alike(key string) []*binding {
+	switch x.options.Type {
+	case Direct:
+		return x.direct[key]
+	case Topic:
+		if n := x.topic.find(key); n != nil {
+			return n.here
+		}
+		return nil
+	}
+	return x.bindings
+}
+
 // remove takes away the bindings for which gone says so and tells whether there were any.
 func (x *exchange) remove(gone func(*binding) bool) bool {
-	kept := x.bindings[:0:0]
-	for _, b := range x.bindings {
+	before := len(x.bindings)
+	x.bindings = slices.DeleteFunc(x.bindings, func(b *binding) bool {
 		if !gone(b) {
-			kept = append(kept, b)
+			return false
 		}
+		x.unindex(b)
+		return true
+	})
+	return len(x.bindings) < before
+}
+
+func (x *exchange) unindex(b *binding) {
+	switch x.options.Type {
+	case Direct:
+		if left := without(x.direct[b.key], b); len(left) > 0 {
+			x.direct[b.key] = left
+		} else {
+			delete(x.direct, b.key)
+		}
+	case Topic:
+		x.topic.remove(b.key, b)
 	}
-	if len(kept) == len(x.bindings) {
-		return false
+}
+
+// without is the list, which it changes, without b.
+func without(list []*binding, b *binding) []*binding {
+	if i := slices.Index(list, b); i >= 0 {
+		return slices.Delete(list, i, i+1)
 	}
-	x.bindings = kept
-	clear(x.direct)
-	x.topic = topicNode{}
-	for _, b := range kept {
-		x.index(b)
-	}
-	return true
+	return list
 }
 
 // router finds the queues that a message goes to.

@@ -30,6 +30,57 @@ func (n *topicNode) add(pattern string, b *binding) {
 	n.here = append(n.here, b)
 }
 
+// find is the node of a pattern, nil if there is none.
+func (n *topicNode) find(pattern string) *topicNode {
+	for _, w := range splitWords(nil, []byte(pattern)) {
+		if n = n.at(string(w)); n == nil {
+			return nil
+		}
+	}
+	return n
+}
+
+// at is the child of a word, nil if there is none.
+func (n *topicNode) at(word string) *topicNode {
+	switch word {
+	case "*":
+		return n.star
+	case "#":
+		return n.hash
+	}
+	return n.next[word]
+}
+
+// remove takes a binding out, and the nodes that nothing is left of.
+func (n *topicNode) remove(pattern string, b *binding) { n.prune(splitWords(nil, []byte(pattern)), b) }
+
+func (n *topicNode) prune(words [][]byte, b *binding) {
+	if len(words) == 0 {
+		n.here = without(n.here, b)
+		return
+	}
+	word := string(words[0])
+	c := n.at(word)
+	if c == nil {
+		return
+	}
+	if c.prune(words[1:], b); !c.empty() {
+		return
+	}
+	switch word {
+	case "*":
+		n.star = nil
+	case "#":
+		n.hash = nil
+	default:
+		delete(n.next, word)
+	}
+}
+
+func (n *topicNode) empty() bool {
+	return n.star == nil && n.hash == nil && len(n.next) == 0 && len(n.here) == 0
+}
+
 func (n *topicNode) child(word string) *topicNode {
 	switch word {
 	case "*":

@@ -40,24 +40,25 @@ const Version = "0.1.0"
 
 // Broker is a running qpidd.
 type Broker struct {
-	opts     *config.Options
-	log      *slog.Logger
-	storeLog *slog.Logger
-	netLog   *slog.Logger
-	engine   *engine
-	mesh     *mesh
-	provider provider
-	ring     *ringconf.Setup      // nil: it is not ours
-	datapath *datapath.Choice     // nil: likewise
-	limit    *bpf.ConnectionLimit // nil: there is none
-	limitAt  []string             // interfaces
-	spreads  []*spread            // over several acceptors
-	session  session.Config
-	listener []net.Listener
-	lock     *os.File
-	store    *store.Store // nil: nothing is stored
-	disk     *disk.Disk
-	self     broker.MemberID
+	opts        *config.Options
+	log         *slog.Logger
+	storeLog    *slog.Logger
+	netLog      *slog.Logger
+	securityLog *slog.Logger
+	engine      *engine
+	mesh        *mesh
+	provider    provider
+	ring        *ringconf.Setup      // nil: it is not ours
+	datapath    *datapath.Choice     // nil: likewise
+	limit       *bpf.ConnectionLimit // nil: there is none
+	limitAt     []string             // interfaces
+	spreads     []*spread            // over several acceptors
+	session     session.Config
+	listener    []net.Listener
+	lock        *os.File
+	store       *store.Store // nil: nothing is stored
+	disk        *disk.Disk
+	self        broker.MemberID
 
 	metrics *metrics.Server // nil: nobody is told
 
@@ -85,7 +86,7 @@ func Start(o *config.Options, l *logging.Log) (*Broker, error) {
 	if o.WorkerThreads > 0 {
 		runtime.GOMAXPROCS(o.WorkerThreads)
 	}
-	b := &Broker{opts: o, log: l.For("Broker"), netLog: l.For("Network"),
+	b := &Broker{opts: o, log: l.For("Broker"), netLog: l.For("Network"), securityLog: l.For("Security"),
 		member: make(chan struct{}), failed: make(chan error, 1), stopped: make(chan struct{})}
 	if err := b.prepare(l); err != nil {
 		b.release()

@@ -81,7 +81,14 @@ func (b *Broker) admit(sock net.Conn) {
 	}()
 }
 
-func (b *Broker) forget(*client) {
+// forget takes note of a client's end, and of one that was not let in.
+func (b *Broker) forget(c *client) {
+	c.mu.Lock()
+	denied := c.sess.Denied()
+	c.mu.Unlock()
+	if denied != nil {
+		b.securityLog.Warn(denied.Error(), "client", c.sock.RemoteAddr())
+	}
 	b.mu.Lock()
 	b.clients--
 	b.mu.Unlock()

@@ -60,7 +60,7 @@ func (p *plain) Step(response []byte) (challenge []byte, done bool, user string,
 		return nil, true, string(authcid), nil
 	}
 	if len(authcid) == 0 || !p.users.Verify(string(authcid), string(password)) {
-		return nil, false, "", ErrAuthentication
+		return nil, false, "", refused(string(authcid))
 	}
 	return nil, true, string(authcid), nil
 }

@@ -23,6 +23,9 @@ const (
 // of them is wrong.
 var ErrAuthentication = errors.New("authentication failed: unknown user or wrong password")
 
+// refused is ErrAuthentication of somebody.
+func refused(user string) error { return fmt.Errorf("user %.64q: %w", user, ErrAuthentication) }
+
 // Users looks up who may connect.
 type Users interface {
 	// Verify tells whether this is the user's password, in time that does not depend on

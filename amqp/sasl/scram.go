@@ -55,7 +55,7 @@ func (s *scramServer) Step(response []byte) (challenge []byte, done bool, user s
 	answer, err := s.conversation.Step(string(response))
 	switch {
 	case err != nil && answer == scram.ErrInvalidProof, err == nil && s.conversation.Valid() && !s.known:
-		return nil, false, "", ErrAuthentication
+		return nil, false, "", refused(s.conversation.Username())
 	case err != nil:
 		return nil, false, "", fmt.Errorf("malformed SCRAM-SHA-256 response: %w", err)
 	case !s.conversation.Valid():

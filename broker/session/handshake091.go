@@ -129,6 +129,9 @@ func (k *conn091) step(mechanism string, response []byte) *amqp091.Error {
 // refuse tells a client that it is not let in, if it announced that it would understand;
 // the standard's own way is to close the socket (2.2.4).
 func (k *conn091) refuse(mechanism string, err error) *amqp091.Error {
+	if errors.Is(err, sasl.ErrAuthentication) {
+		k.c.denied = err
+	}
 	if !k.authFailureClose {
 		k.end(err)
 		return nil

@@ -59,6 +59,7 @@ func (p *conn100) stepSASL(response []byte) {
 	challenge, done, user, err := p.sasl.server.Step(response)
 	switch {
 	case errors.Is(err, sasl.ErrAuthentication):
+		p.c.denied = err
 		p.refuseSASL(amqp100.SASLAuth, err)
 	case err != nil:
 		p.refuseSASL(amqp100.SASLSysPerm, err)

@@ -78,6 +78,8 @@ type Conn struct {
 	out   Output
 	ended bool
 	err   error
+	// denied is why the client was not let in, if it was not known to be who it said.
+	denied error
 }
 
 // NewConn returns the session of a socket accepted at now.
@@ -157,6 +159,10 @@ func (c *Conn) Done() (bool, error) {
 	}
 	return c.ended, c.err
 }
+
+// Denied tells why the client was not let in, if its credentials were wrong: whoever minds the broker
+// will want to know.
+func (c *Conn) Denied() error { return c.denied }
 
 // Drop lets go of all that the session holds: its socket is gone, and the member is told so.
 func (c *Conn) Drop() {

@@ -44,6 +44,9 @@ func TestUsers(t *testing.T) {
 			t.Errorf("qpid-cluster as %q: %+v", who, r)
 		}
 	}
+	for _, who := range []string{"alice", "bob"} {
+		c.AwaitLog(0, 1, fmt.Sprintf("[Security] warning user %q: authentication failed: unknown user or wrong password client=", who))
+	}
 	if r := u.Run("one\n", "add", "alice"); r.Status == 0 || len(r.Lines()) != 1 {
 		t.Errorf("alice was added twice: %+v", r)
 	}

@@ -19,44 +19,7 @@ func TestOnDisk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	life := func(bodies ...int) int {
-		t.Helper()
-		ends := make(chan *journal.Op, 64)
-		d, err := disk.Open(s.Journal, disk.Options{Done: func(op *journal.Op) { ends <- op }})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := Open(dir); err == nil || !strings.Contains(err.Error(), "in use") {
-			t.Errorf("a journal in use: %v", err)
-		}
-		log := journal.New(journal.Config{Memory: disk.Memory{}, Disk: d, Files: d, Store: s.Store, SegmentBytes: segmentBytes})
-		r, err := log.Recover(reader{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		log.Prepare(0)
-		last := log.Mark()
-		for _, n := range bodies {
-			space, err := log.Begin(n, journal.Durable)
-			if err != nil {
-				t.Fatal(err)
-			}
-			last++
-			log.Commit(space, 1, last)
-			for log.Sync(1, true); log.Mark() < last; log.Sync(1, true) {
-				(<-ends).Finish()
-				log.Prepare(0)
-			}
-		}
-		if err := d.Close(); err != nil {
-			t.Fatal(err)
-		}
-		for len(ends) > 0 {
-			(<-ends).Finish()
-		}
-		log.Close()
-		return r.Runs
-	}
+	life := func(bodies ...int) int { return lifeOn(t, dir, s, bodies...) }
 	life(100, 200000, 300)
 	if n := life(400); n != 3 {
 		t.Fatalf("%d runs were recovered", n)
@@ -110,5 +73,103 @@ func damage(t *testing.T, path string, at int64) {
 	b[0]++
 	if _, err := f.WriteAt(b, at); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// lifeOn is a life of a journal on a real disk, in which messages are appended. It returns how many runs it has
+// recovered.
+func lifeOn(t *testing.T, dir string, s *store.Store, bodies ...int) int {
+	t.Helper()
+	ends := make(chan *journal.Op, 64)
+	d, err := disk.Open(s.Journal, disk.Options{Done: func(op *journal.Op) { ends <- op }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(dir); err == nil || !strings.Contains(err.Error(), "in use") {
+		t.Errorf("a journal in use: %v", err)
+	}
+	log := journal.New(journal.Config{Memory: disk.Memory{}, Disk: d, Files: d, Store: s.Store, SegmentBytes: segmentBytes})
+	r, err := log.Recover(reader{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log.Prepare(0)
+	last := log.Mark()
+	for _, n := range bodies {
+		space, err := log.Begin(n, journal.Durable)
+		if err != nil {
+			t.Fatal(err)
+		}
+		last++
+		log.Commit(space, 1, last)
+		for log.Sync(1, true); log.Mark() < last; log.Sync(1, true) {
+			(<-ends).Finish()
+			log.Prepare(0)
+		}
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for len(ends) > 0 {
+		(<-ends).Finish()
+	}
+	log.Close()
+	return r.Runs
+}
+
+// TestIdentityIsMadeAnew has a store lose, in whole or in part, what says whose it is: verify finds it, and
+// repair makes it anew with nothing lost. That of another version it leaves alone.
+func TestIdentityIsMadeAnew(t *testing.T) {
+	dir := t.TempDir()
+	s, err := store.Open(dir, false, func(b []byte) { b[0] = 9 })
+	if err != nil {
+		t.Fatal(err)
+	}
+	lifeOn(t, dir, s, 100, 200, 300)
+	path := filepath.Join(s.Journal, store.IdentityName)
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, left := range map[string]string{"nothing": "", "half": string(whole[:len(whole)/2]), "no file": "-",
+		"another version": strings.Replace(string(whole), "format: 1", "format: 2", 1)} {
+		t.Run(what, func(t *testing.T) {
+			err := os.WriteFile(path, []byte(left), 0o640)
+			if left == "-" {
+				err = os.Remove(path)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := store.Open(dir, false, nil); err == nil || !strings.Contains(err.Error(), "repair") != (what == "another version") {
+				t.Errorf("a broker would be told %v", err)
+			}
+			j, err := Open(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer j.Close()
+			r, err := j.Scan(Options{Deep: true})
+			if err != nil || r.Healthy() || r.Problems[0].File != store.IdentityName {
+				t.Fatalf("%v %+v", err, r)
+			}
+			p, err := j.Plan(r)
+			if what == "another version" {
+				if err == nil || !strings.Contains(err.Error(), "has version 2") {
+					t.Errorf("it would be repaired: %v", err)
+				}
+				return
+			}
+			if err != nil || len(p.Discards) > 0 {
+				t.Fatalf("%v %+v", err, p)
+			}
+			if err := j.Do(p); err != nil {
+				t.Fatal(err)
+			}
+			again, err := store.Open(dir, false, nil)
+			if err != nil || again.Identity != s.Identity {
+				t.Errorf("%v %+v, it was %+v", err, again, s)
+			}
+		})
 	}
 }

@@ -16,6 +16,7 @@ import (
 type Journal struct {
 	Dir   string
 	Store *store.Identity // nil: what says whose it is cannot be read
+	lost  error           // why not
 	files journal.Files
 	lock  io.Closer
 }
@@ -33,6 +34,8 @@ func Open(dir string) (*Journal, error) {
 	j := &Journal{Dir: d, files: &directory{dir: d, open: map[string]*os.File{}}, lock: lock}
 	if id, err := store.Show(d); err == nil {
 		j.Store = id
+	} else {
+		j.lost = err
 	}
 	return j, nil
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/qpidd-cluster/qpidd-cluster/daemon/store"
 	"github.com/qpidd-cluster/qpidd-cluster/journal"
 )
 
@@ -18,6 +19,7 @@ type Plan struct {
 	Discards []string `json:"discards"` // what is lost for good, in words; none: nothing is
 	blocks   []block
 	remove   []string
+	identity *store.Identity // nil: it is there
 }
 
 // block is a block of a file that gets other bytes.
@@ -38,6 +40,9 @@ func (j *Journal) Plan(r *Report) (*Plan, error) {
 	if r.Healthy() {
 		return nil, ErrHealthy
 	}
+	if j.lost != nil {
+		return j.withIdentity(r)
+	}
 	for _, try := range []func(*Report) *Plan{j.withoutCheckpoint, j.withHeader, j.cut} {
 		p := try(r)
 		if p == nil {
@@ -52,6 +57,39 @@ func (j *Journal) Plan(r *Report) (*Plan, error) {
 		}
 	}
 	return nil, errBeyond
+}
+
+// withIdentity says again whose the journal is, as it does itself, and repairs what else there is.
+func (j *Journal) withIdentity(r *Report) (*Plan, error) {
+	var other *store.FormatError
+	if errors.As(j.lost, &other) {
+		return nil, other
+	}
+	id := &store.Identity{Store: j.storeID(r)}
+	if id.Store == (journal.UUID{}) {
+		return nil, errBeyond
+	}
+	if r.Cluster != "" {
+		var err error
+		if id.Cluster, err = store.ParseUUID(r.Cluster); err != nil {
+			return nil, fmt.Errorf("cluster-id: %w", err)
+		}
+	}
+	known := &Journal{Dir: j.Dir, Store: id, files: j.files}
+	after, err := known.Scan(Options{Deep: true})
+	if err != nil {
+		return nil, err
+	}
+	p, err := known.Plan(after)
+	if errors.Is(err, ErrHealthy) {
+		p, err = &Plan{}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	p.identity = id
+	p.Steps = slices.Insert(p.Steps, 0, fmt.Sprintf("write the file %s again: store-id %s, cluster-id %s", store.IdentityName, id.Store, id.Cluster))
+	return p, nil
 }
 
 // withoutCheckpoint leaves a damaged checkpoint out, if the runs tell everything from the first on.
@@ -203,6 +241,11 @@ func (j *Journal) Do(p *Plan) error {
 	}
 	for _, name := range p.remove {
 		if err := os.Remove(filepath.Join(j.Dir, name)); err != nil {
+			return fmt.Errorf("the repair is not complete: %w", err)
+		}
+	}
+	if p.identity != nil {
+		if err := (&store.Store{Identity: *p.identity, Journal: j.Dir}).Save(); err != nil {
 			return fmt.Errorf("the repair is not complete: %w", err)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/qpidd-cluster/qpidd-cluster/daemon/store"
 	"github.com/qpidd-cluster/qpidd-cluster/journal"
 )
 
@@ -43,6 +44,9 @@ func (j *Journal) Scan(o Options) (*Report, error) {
 		return nil, err
 	}
 	s := &scan{Options: o, files: j.files, report: &Report{Deep: o.Deep}}
+	if j.lost != nil {
+		s.report.problem(store.IdentityName, 0, "%v", j.lost)
+	}
 	for _, f := range list {
 		s.total += f.Size
 	}

@@ -20,10 +20,13 @@ import (
 // Format is the version of the file that says whose a store is.
 const Format = 1
 
+// IdentityName is the file that says whose a store is.
+const IdentityName = "store"
+
 // Names in a store's directory.
 const (
 	journalName  = "journal"
-	identityName = "store"
+	identityName = IdentityName
 	newSuffix    = ".unfinished" // as package disk's: what is left of it means nothing
 	// checkpointPrefix is that of checkpoints, the one that was never finished included.
 	checkpointPrefix = "checkpoint"
@@ -71,7 +74,7 @@ func load(dir string) (i Identity, err error) {
 }
 
 // errDamaged ends what is said about a file that cannot be right.
-var errDamaged = errors.New("somebody has changed it: put it back from a backup, or begin an empty store with --truncate yes")
+var errDamaged = errors.New("somebody has changed it: qpid-cluster journal repair can make it anew from what is in the journal; or begin an empty store with --truncate yes")
 
 func (i *Identity) parse(b []byte) error {
 	ids := map[string]*journal.UUID{"store-id": &i.Store, "cluster-id": &i.Cluster, "shutdown-id": &i.Shutdown}
@@ -121,9 +124,16 @@ func checkFormat(value string) error {
 		return fmt.Errorf("format %q is no number; %w", value, errDamaged)
 	}
 	if have != Format {
-		return fmt.Errorf("store format version mismatch: the store has version %d, this broker reads and writes version %d; start the broker version that wrote it, or give another --store-dir to begin with an empty one", have, Format)
+		return &FormatError{have}
 	}
 	return nil
+}
+
+// FormatError tells of a store that another version has written.
+type FormatError struct{ Have int }
+
+func (e *FormatError) Error() string {
+	return fmt.Sprintf("store format version mismatch: the store has version %d, this broker reads and writes version %d; start the broker version that wrote it, or give another --store-dir to begin with an empty one", e.Have, Format)
 }
 
 // ParseUUID reads 32 hexadecimal digits in groups of 8, 4, 4, 4 and 12.

@@ -60,7 +60,7 @@ func (s *Store) begin(random func([]byte)) error {
 		return err
 	}
 	if len(files) > 0 {
-		return fmt.Errorf("%s holds a journal of %d files, but the file %q is missing that says whose it is: put it back from a backup, or begin an empty store with --truncate yes", s.Journal, len(files), identityName)
+		return fmt.Errorf("%s holds a journal of %d files, but the file %q is missing that says whose it is: qpid-cluster journal repair can make it anew from what is in the journal; or begin an empty store with --truncate yes", s.Journal, len(files), identityName)
 	}
 	random(s.Identity.Store[:])
 	asVersion4(&s.Identity.Store)

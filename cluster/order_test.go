@@ -26,6 +26,8 @@ type order struct {
 	carried int
 	// checkpointBytes is how seldom members write checkpoints, where the usual is too often.
 	checkpointBytes int64
+	// unix is the time of day when members start, less the time that has passed here.
+	unix int64
 	// memoryBytes is what messages may take; 0 is no limit.
 	memoryBytes int64
 }
@@ -79,7 +81,7 @@ func (o *order) startWith(id broker.MemberID, q Quorum) *testNode { return o.sta
 func (o *order) startOn(id broker.MemberID, q Quorum, d *faulty.Disk, store byte) *testNode {
 	n := &testNode{o: o, id: id, disk: d, got: map[broker.ConnID][]broker.Answer{}}
 	cfg := Config{Self: id, ClusterID: ID{byte(id)}, Quorum: q, FormDelay: 10 * time.Millisecond,
-		Grace: time.Second, Memory: journal.Heap{}, MemoryBytes: o.memoryBytes, Broker: broker.Config{Shards: 2}}
+		Grace: time.Second, Memory: journal.Heap{}, MemoryBytes: o.memoryBytes, Broker: broker.Config{Shards: 2, Unix: o.unix}}
 	if d != nil {
 		cfg.Disk, cfg.Files, cfg.Store, cfg.SegmentBytes = d, d, journal.UUID{store}, journal.BlockBytes+2*journal.ExtentBytes
 		cfg.CheckpointBytes = cmp.Or(o.checkpointBytes, 64<<10)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/qpidd-cluster/qpidd-cluster/broker"
 	"github.com/qpidd-cluster/qpidd-cluster/journal/disk/faulty"
@@ -228,4 +229,67 @@ func TestGetFetches(t *testing.T) {
 			o.settle()
 		}
 	}
+}
+
+// TestClocksAreStepped has the time of day jump, by up to a year either way, whenever all members are down, and
+// differ among them: what is to live for ever is there, in its order, and so is what is to live for long where
+// the clock went back. That lives no longer for it than it was to, counted from the start.
+func TestClocksAreStepped(t *testing.T) {
+	const year = 365 * 24 * 3600
+	for seed := range uint64(20) {
+		o := newOrder(t, seed)
+		o.unix = 1_700_000_000
+		members, disks := stored(o, 1)
+		var want []string
+		back := true
+		for life := range 6 {
+			n := members[o.rand.IntN(3)]
+			if len(n.conns) == 0 {
+				n.Connect(1)
+			}
+			if life == 0 || o.rand.IntN(2) == 0 {
+				n.beginCheckpoint()
+			}
+			for i := range 5 {
+				body := fmt.Sprintf("%d.%d", life, i)
+				if text := o.send(n, durable("q", body)); text != "" {
+					t.Fatal(text)
+				}
+				want = append(want, body)
+			}
+			mortal := durable("q", fmt.Sprintf("%d.mortal", life))
+			mortal.Flags, mortal.TTL = mortal.Flags|broker.FlagTTL, 20000
+			if text := o.send(n, mortal); text != "" {
+				t.Fatal(text)
+			}
+			step := int64(o.rand.IntN(year))
+			if back = o.rand.IntN(2) == 0; back {
+				step = -step
+			}
+			o.unix += step
+			members = o.again(disks, broker.MemberID(life+2))
+			got := o.look(members[o.rand.IntN(3)], "q")
+			if there := slices.Contains(got, fmt.Sprintf("%d.mortal", life)); there != back {
+				t.Fatalf("seed %d, life %d: the clock went by %d s, and what has 20 s to live is there: %v", seed, life, step, there)
+			}
+			o.now += 20 * time.Second
+			if got := o.look(members[o.rand.IntN(3)], "q"); !slices.Equal(got, want) {
+				t.Fatalf("seed %d, life %d: %q are there, %q should be", seed, life, got, want)
+			}
+		}
+	}
+}
+
+// look browses a queue.
+func (o *order) look(n *testNode, queue string) (list []string) {
+	conn := broker.ConnID(3000 + len(n.got))
+	n.Connect(conn)
+	n.ask(conn, func(r *broker.Requests) {
+		r.Subscribe(&broker.Subscribe{Conn: conn, Consumer: 1, Queue: queue, Browse: true})
+		r.Credit(1, 1<<20, false)
+	})
+	o.settle()
+	n.Disconnect(o.now, conn)
+	o.settle()
+	return bodies(o.t, n.got[conn])
 }

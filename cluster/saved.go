@@ -42,7 +42,7 @@ func (b *base) tell(h *hello) {
 // Recover reads the journal. It is the first thing that a member with a disk does.
 func (n *Node) Recover(now time.Duration) (journal.Recovered, error) {
 	n.now = now
-	r, err := n.log.Recover(&recovery{n: n})
+	r, err := n.log.Recover(&recovery{n: n, now: now})
 	if err != nil {
 		return r, err
 	}
@@ -314,10 +314,15 @@ func (n *Node) Saved() (over, well bool) {
 func (n *Node) Era() uint64 { return uint64(n.tag()) }
 
 // recovery makes the state of what the journal holds.
-type recovery struct{ n *Node }
+type recovery struct {
+	n   *Node
+	now time.Duration // of the last entry
+}
 
+// at is when something was written by the time of day. Nothing was later than now: then the clock has been
+// put back, and what has a time to live gets all of it again, not as much more as the clock was ahead.
 func (o *recovery) at(milliseconds int64) time.Duration {
-	return time.Duration(milliseconds-o.n.cfg.Broker.Unix*1000) * time.Millisecond
+	return min(time.Duration(milliseconds-o.n.cfg.Broker.Unix*1000)*time.Millisecond, o.n.now)
 }
 
 // Restore takes a checkpoint over.
@@ -344,7 +349,8 @@ func (o *recovery) Replay(rec journal.Record, ref journal.Ref, milliseconds int6
 		return err
 	}
 	n.index = broker.Index(rec.Index)
-	e := broker.Entry{Index: n.index, Now: o.at(milliseconds), Record: rec.Entry, Ref: broker.Ref(ref)}
+	o.now = o.at(milliseconds)
+	e := broker.Entry{Index: n.index, Now: o.now, Record: rec.Entry, Ref: broker.Ref(ref)}
 	if h.Kind == broker.KindControl {
 		return o.control(&e, h.Flags)
 	}
@@ -393,5 +399,5 @@ func (o *recovery) Moved(rec journal.Record, ref journal.Ref) {
 	o.n.broker.Moved(broker.Index(rec.Index), broker.Ref(ref))
 }
 
-// Settle lets go of what is not referred to any more.
-func (o *recovery) Settle() { o.n.broker.Settled(o.n.now) }
+// Settle has what was replayed take effect, at the time at which it was written.
+func (o *recovery) Settle() { o.n.broker.Settled(o.now) }

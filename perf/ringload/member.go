@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"runtime"
 	"slices"
 	"time"
 
@@ -19,6 +20,9 @@ import (
 // queued is how much a sender keeps waiting: more than a rotation takes, and little enough to
 // stay in the processor's cache.
 const queued = 512 << 10
+
+// rescheduleEvery is how often the scheduler is let in before a sleep, as a broker's engine does (daemon/engine.go).
+const rescheduleEvery = 8 * time.Millisecond
 
 // member is the loop of a broker's engine in miniature.
 type member struct {
@@ -43,6 +47,8 @@ type member struct {
 	times choice.TokenTimes
 	sent  time.Duration // that the token was, by the last hand; 0: it was not
 	wakes int           // times that it slept
+
+	scheduled time.Duration // when the scheduler took it up
 }
 
 // ownMessage is one that this member has sent, and got from the ring.
@@ -129,6 +135,10 @@ func (m *member) await(most time.Duration) {
 		for _, fd := range m.link.FDs() {
 			m.poll = append(m.poll, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
 		}
+	}
+	if now := monotonic(); most > 0 && now-m.scheduled >= rescheduleEvery {
+		m.scheduled = now
+		runtime.Gosched()
 	}
 	patience := unix.NsecToTimespec(int64(most))
 	_, _ = unix.Ppoll(m.poll, &patience, nil) // interrupted: the next turn comes early

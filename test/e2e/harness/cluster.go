@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	startLimit = 30 * time.Second // for a broker to listen and be a member
-	waitLimit  = 25 * time.Second // for it to give up by itself, so that nothing stays behind
-	endLimit   = 15 * time.Second // for one to be gone
+	startLimit = 60 * time.Second // for a broker to listen and be a member
+	waitLimit  = 50 * time.Second // for it to give up by itself, so that nothing stays behind
+	endLimit   = 30 * time.Second // for one to be gone
 	logLimit   = 8 << 10          // of each log, from its end, in the output of a failed test
 
 	portTaken = "address already in use"

@@ -11,7 +11,7 @@ import (
 )
 
 // Patience is how long a load may take for what should take no time.
-const Patience = 30 * time.Second
+const Patience = 60 * time.Second
 
 // Stage is the load of a test, on a queue of its own, with the contexts of its publishers and
 // consumers.

@@ -34,6 +34,8 @@ type outgoing100 struct {
 	browse     bool // nothing that is delivered is held
 
 	defaultOutcome broker.Outcome
+	maxMessage     uint64 // bytes of the largest message that the client takes; 0 is any
+	skipped        bool   // a delivery was larger, and has used no credit
 
 	count    amqp100.Seq // the delivery-count
 	credit   amqp100.Seq // the delivery-count that the client's credit reaches to
@@ -259,6 +261,10 @@ func (l *link100) sentWhole() {
 	if l.out.settled {
 		l.over()
 	}
+	if l.out.skipped {
+		l.out.skipped = false
+		l.tell()
+	}
 	if l.out.draining && l.out.creditLeft() == 0 {
 		l.drained()
 	}
@@ -305,6 +311,10 @@ func (l *link100) send(d *delivery100) bool {
 	}
 	p.scratch = appendHead100(p.scratch[:0], &p.publish, d)
 	m := message100{head: p.scratch, body: p.publish.Body}
+	if most := l.out.maxMessage; most != 0 && d.sent == 0 && uint64(m.size()) > most {
+		l.skip(d)
+		return true
+	}
 	space := int(p.frameBytes) - transferOverhead
 	// A part that is named, not copied, is let go with the whole. So parts are named only
 	// if all that are left go out now.
@@ -325,6 +335,19 @@ func (l *link100) send(d *delivery100) bool {
 		}
 	}
 	return false
+}
+
+// skip rejects a delivery that is larger than the client takes (2.7.3, max-message-size), so that it
+// is dead-lettered where the queue has where to. Sent, it would end the link, and after that the next
+// one that comes to it.
+func (l *link100) skip(d *delivery100) {
+	o := &l.out
+	o.skipped = true
+	if !o.settled && !o.browse {
+		l.s.p.c.req.Settle(o.consumer, d.queue, d.index, broker.Rejected)
+		l.over()
+	}
+	d.pin.Unpin()
 }
 
 // begin gives a delivery its id.

@@ -85,6 +85,7 @@ type local struct {
 	pos         uint64 // where a browser stands
 	browse, settled,
 	get, gone bool // gone: cancelled, but it may still hold messages
+	again bool // get: to ask once more when what its connection gave back has come
 }
 
 // Limits of one run, so that a long queue does not keep others waiting.
@@ -341,7 +342,7 @@ func (s *shard) discard(now time.Duration, q *Queue, m *slot, why reason) {
 func (s *shard) answerDrains(q *Queue) {
 	for i := 0; i < len(q.locals); i++ {
 		l := q.locals[i]
-		if l.drain == 0 || l.browse || q.ready > 0 && l.room() > 0 {
+		if l.drain == 0 || l.browse || q.ready > 0 && l.room() > 0 || q.returns(l) {
 			continue
 		}
 		if s.endDrain(q, l) {
@@ -354,6 +355,14 @@ func (s *shard) answerDrains(q *Queue) {
 			p.drain = 0
 		}
 	}
+}
+
+// returns tells whether l is a get that found nothing yet, while something that its connection gave
+// back is on its way to the queue.
+func (q *Queue) returns(l *local) bool {
+	return l.get && l.sent == 0 && slices.ContainsFunc(q.locals, func(m *local) bool {
+		return m.port == l.port && m.releasing > 0
+	})
 }
 
 // endDrain answers one consumer's drain: a get that found nothing ends with it, and true

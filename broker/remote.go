@@ -138,7 +138,14 @@ func (s *shard) endRemoteDrains(q *Queue) {
 	}
 	for i := 0; i < len(q.locals); i++ {
 		l := q.locals[i]
-		if l.browse || l.drain < 2 || l.drain-1 > q.drained {
+		switch {
+		case l.browse || l.drain < 2 || l.drain-1 > q.drained:
+			continue
+		case q.returns(l):
+			l.again = true
+			continue
+		case l.again && l.sent == 0:
+			l.again, l.drain = false, 1
 			continue
 		}
 		if s.endDrain(q, l) {

@@ -24,6 +24,8 @@ type conn struct {
 	dirty    bool
 
 	submitted uint64   // numbers given
+	entered   uint64   // the last of them that is an entry's
+	gets      []get    // that wait for it to come back
 	delivered uint64   // the last of them that came back in the order
 	reached   uint64   // all up to here are done, but for what refused holds back
 	completed uint64   // all up to here are done
@@ -34,6 +36,13 @@ type conn struct {
 	onDisk    int      // how often it is in disks.waiting
 	open      []uint64 // numbers of requests that wait for another entry to answer them
 	results   []result
+}
+
+// get is a ReqGet: it finds what the client has published before it.
+type get struct {
+	after   uint64
+	request broker.Request
+	queue   string
 }
 
 type query struct {
@@ -113,6 +122,9 @@ func (n *Node) Requests(now time.Duration, id broker.ConnID, r *broker.Requests)
 		q := &r.List[i]
 		switch q.Kind {
 		case broker.ReqSubmit:
+			if n.settled && r.Data(q)[4] != byte(broker.KindPublish) {
+				n.collect() // what became of messages goes first: a queue may be empty for it
+			}
 			n.submit(c, r.Data(q))
 		case broker.ReqQuery:
 			c.submitted++
@@ -121,17 +133,30 @@ func (n *Node) Requests(now time.Duration, id broker.ConnID, r *broker.Requests)
 		case broker.ReqCredit:
 			n.broker.Credit(c.port, q)
 		case broker.ReqGet:
-			if res := n.broker.Get(c.port, now, q, string(r.Data(q))); res != nil {
-				c.answer(n, broker.Answer{Kind: broker.AnsEmpty, Consumer: q.Consumer, Result: res})
-			}
+			c.gets = append(c.gets, get{c.entered, *q, string(r.Data(q))})
+			n.takeGets(c)
 		case broker.ReqSettle:
 			n.broker.SettleHold(c.port, now, q)
+			n.settled = true
 		}
 	}
 }
 
+// takeGets begins the gets before which nothing is on its way any more.
+func (n *Node) takeGets(c *conn) {
+	begun := 0
+	for ; begun < len(c.gets) && c.gets[begun].after <= c.delivered; begun++ {
+		g := &c.gets[begun]
+		if res := n.broker.Get(c.port, n.now, &g.request, g.queue); res != nil {
+			c.answer(n, broker.Answer{Kind: broker.AnsEmpty, Consumer: g.request.Consumer, Result: res})
+		}
+	}
+	c.gets = slices.Delete(c.gets, 0, begun)
+}
+
 func (n *Node) submit(c *conn, entry []byte) {
 	c.submitted++
+	c.entered = c.submitted
 	if entry[4] == byte(broker.KindPublish) {
 		if why := n.noRoom(entry); why != "" {
 			// It keeps its number in the order by going there as an entry that does nothing.

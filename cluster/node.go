@@ -128,6 +128,7 @@ type Node struct {
 	inquiries map[broker.Index]inquiry // by the index of the request's entry
 	out       []byte                   // entries of this member; up to sent they have been multicast
 	urgent    bool                     // somebody waits for one of them
+	settled   bool                     // a client has, and that is still to be collected
 	sent      int
 	cut       int // bytes at sent that end an entry sent in part
 	asides    [][]byte
@@ -301,7 +302,7 @@ func (n *Node) run(now time.Duration) (more bool) {
 	for round := 0; round < maxRounds; round++ {
 		n.broker.Crowded = len(n.out)-n.sent > crowdedBytes
 		more = n.broker.Run(now)
-		n.broker.Collect((*sink)(n))
+		n.collect()
 		if !more {
 			break
 		}
@@ -314,6 +315,12 @@ func (n *Node) run(now time.Duration) (more bool) {
 		panic("cluster: no memory to carry messages forward: " + err.Error())
 	}
 	return more || again
+}
+
+// collect takes what the broker has made.
+func (n *Node) collect() {
+	n.broker.Collect((*sink)(n))
+	n.settled = false
 }
 
 // Ready hands over what there is to do. It is valid until the next call of any method.

@@ -243,6 +243,9 @@ func (n *Node) apply(number uint64, from broker.MemberID, space journal.Space, l
 	case c != nil:
 		n.outcome(c, e.Number, res, ref)
 	}
+	if c != nil && len(c.gets) > 0 {
+		n.takeGets(c)
+	}
 	n.log.Settled(ref)
 }
 

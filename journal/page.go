@@ -2,6 +2,7 @@ package journal
 
 import (
 	"cmp"
+	"encoding/binary"
 	"fmt"
 	"slices"
 )
@@ -164,4 +165,55 @@ func (l *Log) evictable() (list []*Extent) {
 		return cmp.Or(cmp.Compare(b.segment.number, a.segment.number), cmp.Compare(b.at, a.at))
 	})
 	return list
+}
+
+// Damaged lists extents that cannot be read back as they were written, and why. It reads all that are in use
+// and on the disk.
+func (l *Log) Damaged() (map[uint32]error, error) {
+	damaged := map[uint32]error{}
+	var b []byte
+	for _, e := range l.extents {
+		if e == nil || !e.inUse || e.bytes != nil || e.segment == nil {
+			continue
+		}
+		if n := blocks(e.used); len(b) < n {
+			b = make([]byte, max(n, ExtentBytes))
+		}
+		name := e.segment.file.name
+		if _, err := l.cfg.Files.ReadAt(name, b[:blocks(e.used)], e.at); err != nil {
+			return nil, fmt.Errorf("journal: %w", err)
+		}
+		if err := e.check(b, name); err != nil {
+			damaged[e.id] = err
+		}
+	}
+	return damaged, nil
+}
+
+// Salvage copies a durable record to where it can be read, whatever else of its extent cannot; saved is false if
+// it is damaged itself. The owner retains the copy and drops what it replaces.
+func (l *Log) Salvage(ref Ref) (to Ref, saved bool, err error) {
+	e := l.extents[ref.Extent]
+	b := make([]byte, HeaderBytes+ref.Length)
+	if _, err := l.cfg.Files.ReadAt(e.segment.file.name, b, e.at+int64(ref.Offset)); err != nil {
+		return Ref{}, false, fmt.Errorf("journal: %w", err)
+	}
+	head, entry := b[:HeaderBytes], b[HeaderBytes:]
+	if binary.LittleEndian.Uint32(head) != ref.Length || binary.LittleEndian.Uint32(head[4:]) != checksum(head, entry) {
+		return Ref{}, false, nil
+	}
+	to, err = l.Copy(recordOf(head, entry))
+	return to, err == nil, err
+}
+
+// Where is the place of a record on the disk.
+type Where struct {
+	File   string
+	Offset int64
+}
+
+// Place tells where a durable record is on the disk.
+func (l *Log) Place(ref Ref) Where {
+	e := l.extents[ref.Extent]
+	return Where{e.segment.file.name, e.at + int64(ref.Offset)}
 }

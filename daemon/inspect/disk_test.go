@@ -6,7 +6,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/qpidd-cluster/qpidd-cluster/broker"
+	"github.com/qpidd-cluster/qpidd-cluster/cluster"
 	"github.com/qpidd-cluster/qpidd-cluster/daemon/store"
 	"github.com/qpidd-cluster/qpidd-cluster/journal"
 	"github.com/qpidd-cluster/qpidd-cluster/journal/disk"
@@ -171,5 +174,103 @@ func TestIdentityIsMadeAnew(t *testing.T) {
 				t.Errorf("%v %+v, it was %+v", err, again, s)
 			}
 		})
+	}
+}
+
+// TestOneMessageIsGivenUp damages one message of a broker's state, and repairs it: the others are there, and
+// verify finds nothing any more.
+func TestOneMessageIsGivenUp(t *testing.T) {
+	dir := t.TempDir()
+	s, err := store.Open(dir, false, func(b []byte) { b[0] = 9 })
+	if err != nil {
+		t.Fatal(err)
+	}
+	const messages = 500
+	fill(t, s, messages)
+	j, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	r, err := j.Scan(Options{Deep: true, Apply: true})
+	if err != nil || !r.Healthy() || r.Messages != messages {
+		t.Fatalf("%v %+v", err, r)
+	}
+	for _, g := range r.Segments {
+		for _, x := range g.Runs {
+			if x.Entries > messages/2 {
+				damage(t, filepath.Join(s.Journal, g.File), x.Offset+int64(x.Bytes/2))
+			}
+		}
+	}
+	if r, err = j.Scan(Options{Deep: true}); err != nil || r.Healthy() {
+		t.Fatalf("%v %+v", err, r)
+	}
+	p, err := j.Plan(r)
+	if err != nil || len(p.Discards) != 1 || !strings.Contains(p.Discards[0], "of queue q") {
+		t.Fatalf("%v %+v", err, p)
+	}
+	if err := j.Do(p); err != nil {
+		t.Fatal(err)
+	}
+	if r, err = j.Scan(Options{Deep: true, Apply: true}); err != nil || !r.Healthy() || r.Messages != messages-1 {
+		t.Fatalf("%v %+v", err, r)
+	}
+}
+
+// fill has a broker's store hold a queue with so many messages, and a checkpoint of it.
+func fill(t *testing.T, s *store.Store, messages int) {
+	t.Helper()
+	ends := make(chan *journal.Op, 1024)
+	d, err := disk.Open(s.Journal, disk.Options{Done: func(op *journal.Op) { ends <- op }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	order := &cluster.Alone{}
+	n := cluster.New(cluster.Config{Self: 1, ClusterID: cluster.ID{5}, Alone: true, FormDelay: 1, Memory: disk.Memory{}, Disk: d, Files: d, Store: s.Store,
+		Broker: broker.Config{Shards: 1}}, order)
+	if _, err := n.Recover(1); err != nil {
+		t.Fatal(err)
+	}
+	n.View(1, &cluster.View{RingRep: 1, RingSeq: 1, Members: []broker.MemberID{1}, Came: []broker.MemberID{1}})
+	n.Connect(1)
+	number, asked, ended := uint64(0), false, false
+	for now := time.Duration(2); ; now += time.Millisecond {
+		n.Tick(now)
+		n.Flush(now)
+		for b := order.Next(); b != nil; b = order.Next() {
+			number++
+			n.Message(now, number, 1, [][]byte{b})
+			order.Used(b)
+		}
+		n.Flush(now)
+		n.Safe(number)
+		if n.State() == cluster.Active && !asked {
+			asked = true
+			var r broker.Requests
+			r.QueueDeclare(&broker.QueueDeclare{Conn: 1, Name: "q", Options: broker.QueueOptions{Durable: true}})
+			for range messages {
+				r.Publish(&broker.Publish{Conn: 1, Flags: broker.FlagDurable, Format: broker.FormatAMQP091, Key: []byte("q"), Body: make([]byte, 300)})
+			}
+			n.Requests(now, 1, &r)
+		}
+		if depth, _ := n.Broker().Depth("q"); depth == messages && !ended {
+			ended = true
+			n.Leave()
+		}
+		n.Ready()
+		n.Done()
+		if over, well := n.Saved(); ended && over {
+			if !well {
+				t.Fatal("it is not saved")
+			}
+			return
+		}
+		select {
+		case op := <-ends:
+			op.Finish()
+		default:
+		}
 	}
 }

@@ -2,14 +2,9 @@ package inspect
 
 import (
 	"errors"
-	"time"
 
-	"github.com/qpidd-cluster/qpidd-cluster/broker"
-	"github.com/qpidd-cluster/qpidd-cluster/broker/session"
-	"github.com/qpidd-cluster/qpidd-cluster/cluster"
 	"github.com/qpidd-cluster/qpidd-cluster/daemon/store"
 	"github.com/qpidd-cluster/qpidd-cluster/journal"
-	"github.com/qpidd-cluster/qpidd-cluster/journal/disk"
 )
 
 // recover has the journal recover what it can, and notes its verdict.
@@ -35,11 +30,7 @@ func (j *Journal) verdict(r *Report, err error) {
 // apply has a member of a cluster recover, who also looks at what entries say, and notes how many
 // messages it would have.
 func (j *Journal) apply(r *Report) {
-	memory := disk.Memory{}
-	n := cluster.New(cluster.Config{
-		Self: 1, Alone: true, Memory: memory, Disk: idle{}, Files: j.files, Store: j.storeID(r), PagingBytes: pagingBytes,
-		Broker: broker.Config{Memory: memory, Shards: 1, Headers: session.HeaderValue, Rewrite: session.Deaths{}.Rewrite, Unix: time.Now().Unix()},
-	}, &cluster.Alone{})
+	n := j.node(j.files, idle{}, j.storeID(r))
 	_, err := n.Recover(0)
 	j.verdict(r, err)
 	_, _, r.Messages, _ = n.Recovered()

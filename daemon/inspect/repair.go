@@ -19,6 +19,7 @@ type Plan struct {
 	Discards []string `json:"discards"` // what is lost for good, in words; none: nothing is
 	blocks   []block
 	remove   []string
+	salvage  bool            // what can be read is moved, and a checkpoint written without the rest
 	identity *store.Identity // nil: it is there
 }
 
@@ -42,6 +43,9 @@ func (j *Journal) Plan(r *Report) (*Plan, error) {
 	}
 	if j.lost != nil {
 		return j.withIdentity(r)
+	}
+	if p, err := j.withoutMessages(r); p != nil || err != nil {
+		return p, err
 	}
 	for _, try := range []func(*Report) *Plan{j.withoutCheckpoint, j.withHeader, j.cut} {
 		p := try(r)
@@ -241,6 +245,14 @@ func (j *Journal) Do(p *Plan) error {
 	}
 	for _, name := range p.remove {
 		if err := os.Remove(filepath.Join(j.Dir, name)); err != nil {
+			return fmt.Errorf("the repair is not complete: %w", err)
+		}
+	}
+	if p.identity != nil {
+		j.Store = p.identity
+	}
+	if p.salvage {
+		if err := j.salvage(); err != nil {
 			return fmt.Errorf("the repair is not complete: %w", err)
 		}
 	}

@@ -2,10 +2,14 @@ package interop
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/qpidd-cluster/qpidd-cluster/test/e2e/harness"
 )
 
 // inEachRole forms rings with us in each role, over a transport, and has one die: a corosync in
@@ -42,6 +46,38 @@ func TestUnicast(t *testing.T) {
 func TestKnet(t *testing.T) {
 	crypto := []string{"", "aes256 sha256", "aes256 sha256", ""} // each with both deaths
 	inEachRole(t, func(l *lab, role int) { l.knet(crypto[role]) })
+}
+
+// TestKnetPath has corosync tell how it finds us: up by our pongs, with a delay, and with as long a path as
+// to another corosync, which takes our answers to its probes.
+func TestKnetPath(t *testing.T) {
+	for _, crypto := range []string{"none none", "aes256 sha256"} {
+		t.Run(crypto, func(t *testing.T) {
+			l := newLab(t)
+			l.knet(crypto)
+			l.members(2, false)
+			path := func(to int, what string) string {
+				out := l.ask(1, "corosync-cmapctl", "-m", "stats", "-g", fmt.Sprintf("stats.knet.node%d.link0.%s", to, what))
+				_, value, _ := strings.Cut(strings.TrimSpace(out), " = ")
+				return value
+			}
+			harness.Eventually(t, viewLimit, "corosync has measured the path to us", func() error {
+				ours, theirs := path(2, "mtu"), path(3, "mtu")
+				if n, _ := strconv.Atoi(ours); ours != theirs || n < 1300 {
+					return fmt.Errorf("its longest packet to us is %q, and %q to another corosync", ours, theirs)
+				}
+				for _, what := range []string{"rx_pong_packets", "rx_ping_packets", "tx_pong_packets", "rx_pmtu_packets", "rx_data_packets", "latency_ave", "up_count"} {
+					if n, err := strconv.Atoi(path(2, what)); err != nil || n == 0 {
+						return fmt.Errorf("%s is %q", what, path(2, what))
+					}
+				}
+				if path(2, "connected") != "1" {
+					return fmt.Errorf("connected is %q", path(2, "connected"))
+				}
+				return nil
+			})
+		})
+	}
 }
 
 // TestKnetLoss is an exchange while the network loses 3 % of all packets: corosync's are of up to

@@ -293,7 +293,8 @@ func (b *Broker) joinRing(cfg *cluster.Config, log *slog.Logger) error {
 		return err
 	}
 	udp.Know(self.Node)
-	own := newOwnRing(machine, udp, save, e.now, &troubles{log: log, cluster: o.ClusterName, everyone: ring.Destination(),
+	own := newOwnRing(machine, udp, save, e.now, &troubles{log: log, name: o.ClusterName, everyone: ring.Destination(),
+		token: totem.WithDefaults().Token, warning: totem.WithDefaults().Token * time.Duration(ring.TokenWarning) / 100,
 		multicast: ring.Link.Transport == link.Multicast, nodelist: ring.Link.Peers, expected: int(ring.ExpectedVotes)})
 	own.guard = b.datapath
 	own.pass = b.datapath.PassToken(udp, totem.WithDefaults().TokenRetransmit)

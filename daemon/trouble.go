@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/qpidd-cluster/qpidd-cluster/cluster"
 	"github.com/qpidd-cluster/qpidd-cluster/daemon/logging"
 	"github.com/qpidd-cluster/qpidd-cluster/ring/cpg"
 	"github.com/qpidd-cluster/qpidd-cluster/ring/link"
@@ -21,11 +22,14 @@ type troubles struct {
 	ring troubled
 	link link.Link
 
-	cluster   string
+	name      string // of the cluster
 	everyone  string // where what is for everyone goes, as "239.192.1.2 port 5405"
 	multicast bool   // it goes by multicast, or broadcast
 	nodelist  map[wire.NodeID]netip.AddrPort
 	expected  int // votes of the cluster
+	// After token without one the ring takes it for lost; that it has not come is told after warning of
+	// it, if that is not 0.
+	token, warning time.Duration
 
 	next    time.Duration
 	told    map[string]time.Duration      // when, by what it is about
@@ -40,6 +44,7 @@ type troubled interface {
 	Self() cpg.Member
 	Strangers() []cpg.Stranger
 	Starving() (wire.NodeID, bool)
+	LastToken() (time.Duration, bool)
 }
 
 const (
@@ -57,8 +62,9 @@ func (t *troubles) look(now time.Duration) (next time.Duration) {
 	if node, yes := t.ring.Starving(); yes && t.multicast {
 		t.starve(now, node)
 	}
+	late := t.late(now)
 	if now < t.next {
-		return t.next
+		return cluster.Soonest(t.next, late)
 	}
 	if t.begin == 0 {
 		t.begin = now
@@ -70,7 +76,22 @@ func (t *troubles) look(now time.Duration) (next time.Duration) {
 	t.foreigners(now, &seen)
 	t.strangers(now)
 	t.lonely(now)
-	return t.next
+	return cluster.Soonest(t.next, late)
+}
+
+// late tells that the token has not been here for long, which shows networks and hosts that are nearly too
+// slow for the ring's timeout. It returns when it wants to look, if no token comes; 0: it does not.
+func (t *troubles) late(now time.Duration) time.Duration {
+	at, ok := t.ring.LastToken()
+	if !ok || t.warning == 0 {
+		return 0
+	}
+	if due := at + t.warning; now < due {
+		return due
+	}
+	t.say(now, "late", fmt.Sprintf("the token has not been here for %v; after %v the ring goes on without those that do not answer. A host that stands still or has too much to do, or a network that loses packets; a longer token timeout (--token, or totem.token on every node) stands more",
+		(now-at).Truncate(time.Millisecond), t.token))
+	return 0
 }
 
 // say tells something once a minute at the most.
@@ -165,7 +186,7 @@ func (t *troubles) strangers(now time.Duration) {
 			has = fmt.Sprintf(", but members of group %q", x.Group)
 		}
 		t.log.Log(context.Background(), logging.Warning, fmt.Sprintf("%s is in the ring and has no broker of cluster %q%s: clusters that share %s are one ring, and wait for each other's nodes; if it is not meant to be, give each cluster a --mcastport or --mcastaddr of its own (the address that --cluster-name leads to can be another's, too)",
-			t.who(x.Node), t.cluster, has, t.everyone))
+			t.who(x.Node), t.name, has, t.everyone))
 	}
 }
 

@@ -18,18 +18,20 @@ type patient struct {
 	link.Link
 	strangers []cpg.Stranger
 	starving  wire.NodeID
+	token     time.Duration // was here; 0: there is no ring
 	seen      link.Trouble
 	stats     link.Stats
 	repeats   int
 }
 
-func (p *patient) Self() cpg.Member              { return cpg.Member{Node: 7, PID: 1} }
-func (p *patient) Strangers() []cpg.Stranger     { return p.strangers }
-func (p *patient) Starving() (wire.NodeID, bool) { return p.starving, p.starving != 0 }
-func (p *patient) Trouble() link.Trouble         { return p.seen }
-func (p *patient) Stats() link.Stats             { return p.stats }
-func (p *patient) Repeat()                       { p.repeats++ }
-func (p *patient) Address() netip.AddrPort       { return netip.MustParseAddrPort("10.1.1.7:5405") }
+func (p *patient) Self() cpg.Member                 { return cpg.Member{Node: 7, PID: 1} }
+func (p *patient) Strangers() []cpg.Stranger        { return p.strangers }
+func (p *patient) Starving() (wire.NodeID, bool)    { return p.starving, p.starving != 0 }
+func (p *patient) LastToken() (time.Duration, bool) { return p.token, p.token != 0 }
+func (p *patient) Trouble() link.Trouble            { return p.seen }
+func (p *patient) Stats() link.Stats                { return p.stats }
+func (p *patient) Repeat()                          { p.repeats++ }
+func (p *patient) Address() netip.AddrPort          { return netip.MustParseAddrPort("10.1.1.7:5405") }
 func (p *patient) Peer(n wire.NodeID) (netip.AddrPort, bool) {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, 1, byte(n)}), 5405), n < 100
 }
@@ -38,7 +40,7 @@ func (p *patient) Peer(n wire.NodeID) (netip.AddrPort, bool) {
 func TestTroubles(t *testing.T) {
 	var out bytes.Buffer
 	p := &patient{}
-	x := &troubles{log: slog.New(slog.NewTextHandler(&out, nil)), ring: p, link: p, cluster: "east", everyone: "239.1.2.3 port 5405", multicast: true,
+	x := &troubles{log: slog.New(slog.NewTextHandler(&out, nil)), ring: p, link: p, name: "east", everyone: "239.1.2.3 port 5405", multicast: true,
 		nodelist: map[wire.NodeID]netip.AddrPort{4: {}}, expected: 3}
 	now := time.Second
 	expect := func(during time.Duration, times int, words ...string) {
@@ -88,4 +90,16 @@ func TestTroubles(t *testing.T) {
 	}
 	p.starving = 7
 	expect(tellEvery, 1, "do not reach this node")
+	p.starving = 0
+
+	p.token, x.token = now, 10*time.Second
+	expect(15*time.Second, 0) // it is off
+	p.token, x.warning = now, 7*time.Second
+	if next := x.look(now + time.Second); next > p.token+x.warning {
+		t.Errorf("it wants to look at %v, and the token is late at %v", next, p.token+x.warning)
+	}
+	expect(7*time.Second, 0)
+	expect(tellEvery, 1, "the token has not been here for 7s; after 10s", "--token")
+	p.token = now
+	expect(5*time.Second, 0)
 }

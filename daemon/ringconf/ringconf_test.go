@@ -72,6 +72,9 @@ func TestOpenais(t *testing.T) {
 		s.Totem.NetMTU != 1500 || s.Totem.WindowSize != 0 || s.Quorum.Expected != 0 || s.Votes != 1 || s.ExpectedVotes != 1 {
 		t.Errorf("%+v", s)
 	}
+	if s.TokenWarning != 75 {
+		t.Errorf("the token is late after %d %%", s.TokenWarning)
+	}
 	if got := s.Node(netip.MustParseAddrPort("127.0.0.1:5409")); got != 0x7f000001 {
 		t.Errorf("node id %d", got)
 	}

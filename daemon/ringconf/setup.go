@@ -23,6 +23,9 @@ type Setup struct {
 	Votes         uint32 // as votequorum is told
 	ExpectedVotes uint32
 	Quorum        cluster.Quorum
+	// TokenWarning is after how much of the token's timeout, in percent, it is told that it has not come;
+	// 0: it is not.
+	TokenWarning int
 
 	nodes        []netip.Addr // of the nodelist; invalid: not known
 	members      []netip.Addr // of the interface, in place of a nodelist; likewise
@@ -65,6 +68,7 @@ func fromOptions(o *config.Options) (*Setup, error) {
 		Link:  link.Config{Transport: link.Multicast, Port: uint16(o.McastPort), Group: link.MulticastAddr(o.ClusterName, at.Address.Is6(), 0)},
 		Totem: totem.Config{Nodes: o.ClusterSize, Token: o.Token, NetMTU: defaultNetMTU},
 		Votes: 1, ExpectedVotes: uint32(max(o.ClusterSize, 1)), Quorum: cluster.All(o.ClusterSize),
+		TokenWarning: conf.DefaultTokenWarning,
 	}
 	return s, s.finish(o, func(string) {})
 }
@@ -157,7 +161,7 @@ func fromFile(c *conf.Config, o *config.Options, say func(string)) (*Setup, erro
 			FailRecvConst: t.FailRecvConst, SeqnoUnchangedConst: t.SeqnoUnchangedConst, MissCountConst: t.MissCountConst,
 			NetMTU: min(t.NetMTU, mostNetMTU),
 		},
-		nodeID: t.NodeID, clearHighBit: t.ClearNodeHighBit,
+		TokenWarning: t.TokenWarning, nodeID: t.NodeID, clearHighBit: t.ClearNodeHighBit,
 	}
 	// Not corosync's defaults, which are for receivers that take packets one by one.
 	if c.Given("totem.window_size") {

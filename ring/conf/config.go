@@ -148,6 +148,9 @@ type Logger struct {
 // DefaultPort is mcastport of link 0; each further link has the next.
 const DefaultPort = 5405
 
+// DefaultTokenWarning is token_warning, in percent.
+const DefaultTokenWarning = 75
+
 const defaultToken = 3000 * time.Millisecond
 
 func defaults(file string) *Config {
@@ -157,7 +160,7 @@ func defaults(file string) *Config {
 			Crypto:   Crypto{Model: "nss", Cipher: "none", Hash: "none", KeyFile: DefaultKeyFile},
 			LinkMode: "passive", BlockUnlistedIPs: true,
 			Token: defaultToken, TokenCoefficient: 650 * time.Millisecond,
-			TokenRetransmitsBeforeLoss: 4, TokenWarning: 75,
+			TokenRetransmitsBeforeLoss: 4, TokenWarning: DefaultTokenWarning,
 			Join: 50 * time.Millisecond, Merge: 200 * time.Millisecond, Downcheck: time.Second,
 			FailRecvConst: 2500, SeqnoUnchangedConst: 30, MaxNetworkDelay: 50 * time.Millisecond,
 			WindowSize: 50, MaxMessages: 17, MissCountConst: 5,

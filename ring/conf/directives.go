@@ -91,7 +91,7 @@ func (p *parser) timers() map[string]directive {
 		"totem.token_coefficient":                   {zeroMillis(&t.TokenCoefficient), ""},
 		"totem.token_retransmit":                    {millis(&t.TokenRetransmit), ""},
 		"totem.token_retransmits_before_loss_const": {rangeOf(1, maxRotations, &t.TokenRetransmitsBeforeLoss), ""},
-		"totem.token_warning":                       {number(100, &t.TokenWarning), elsewhere},
+		"totem.token_warning":                       {number(100, &t.TokenWarning), ""},
 		"totem.hold":                                {millis(&t.Hold), ""},
 		"totem.join":                                {millis(&t.Join), ""},
 		"totem.send_join":                           {zeroMillis(&t.SendJoin), elsewhere},

@@ -219,6 +219,9 @@ func (m *Machine) Passed(at time.Duration, token []byte) {
 	m.settle()
 }
 
+// LastToken is when the ring's token was last here, in a ring of several in operation.
+func (m *Machine) LastToken() (at time.Duration, ok bool) { return m.totem.LastToken() }
+
 // Starving names a member of the ring that lacks packets which were multicast again and again.
 func (m *Machine) Starving() (node wire.NodeID, yes bool) { return m.totem.Starving() }
 

@@ -1,6 +1,10 @@
 package totem
 
-import "github.com/qpidd-cluster/qpidd-cluster/ring/wire"
+import (
+	"time"
+
+	"github.com/qpidd-cluster/qpidd-cluster/ring/wire"
+)
 
 // A visit of the token (section 10): multicast again what others ask for, ask for what we
 // lack, multicast what is queued, say how far we have everything, pass the token on, and only
@@ -158,6 +162,14 @@ func (m *Machine) failedToReceive(t *wire.Token, lastAru wire.Seq) bool {
 		m.aruStuck = 0
 	}
 	return m.aruStuck > m.cfg.FailRecvConst && t.AruAddr == m.self
+}
+
+// LastToken is when the token was last here, in a ring of several in operation.
+func (m *Machine) LastToken() (at time.Duration, ok bool) {
+	if m.state != Operational || len(m.memb) < 2 || !m.timers.running(timerToken) {
+		return 0, false
+	}
+	return m.timers[timerToken] - m.cfg.Token, true
 }
 
 // starvingVisits, times MissCountConst, is for how many visits a member has to hold the aru down to

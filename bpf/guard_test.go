@@ -6,10 +6,13 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/features"
+	"golang.org/x/sys/unix"
 )
 
 // privileged skips where programs cannot be loaded. Where they could, in continuous integration, that
@@ -267,5 +270,32 @@ func BenchmarkGuard(b *testing.B) {
 				}
 			})
 		}
+	}
+}
+
+// TestComplaint: of a program that the verifier refuses all that it said is told, however long it is, and so
+// is why a kernel takes no program at all.
+func TestComplaint(t *testing.T) {
+	privileged(t)
+	const long = 500
+	bad := asm.Instructions{}
+	for range long { // each of which the verifier writes a line about
+		bad = append(bad, asm.LoadMem(asm.R0, asm.R1, 0, asm.Word))
+	}
+	bad = append(bad, asm.Mov.Reg(asm.R0, asm.R7), asm.Return()) // of a register that holds nothing
+	_, err := ebpf.NewCollection(&ebpf.CollectionSpec{Programs: map[string]*ebpf.ProgramSpec{
+		"bad": {Name: "bad", Type: ebpf.SchedCLS, License: "Apache-2.0", Instructions: bad}}})
+	if err == nil {
+		t.Fatal("the verifier takes it")
+	}
+	said := refused(TC, err).Error()
+	if !strings.Contains(said, "TC") || !strings.Contains(said, "please report it") || strings.Count(said, "\n") < long || !strings.Contains(said, "R7 !read_ok") {
+		t.Errorf("%d lines: %s", strings.Count(said, "\n"), said)
+	}
+	if said := refused(Native, unix.EPERM).Error(); !strings.Contains(said, "CAP_BPF") || !strings.Contains(said, "locked down") {
+		t.Error(said)
+	}
+	if said := refused(Native, unix.ENOSYS).Error(); !strings.Contains(said, "has no programs") {
+		t.Error(said)
 	}
 }

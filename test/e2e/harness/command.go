@@ -47,12 +47,12 @@ func (c *Command) Run(t testing.TB) *Result {
 	if limit == 0 {
 		limit = commandLimit
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	line := append([]string{Program(t, c.Program)}, c.Arguments...)
+	line := append([]string{Program(t, c.Program)}, c.Arguments...) // which the first one has to build
 	if c.Host != nil {
 		line = c.Host.Line(line[0], line[1:]...)
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
 	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
 	cmd.Dir = c.Dir
 	cmd.Env = append(os.Environ(), c.Environ...)

@@ -20,6 +20,7 @@ func TestOrder(t *testing.T) {
 		s.RunOnce(s.Publishing, i, s.Publish100(fmt.Sprintf("new%d", i)))
 	}
 	s.RunOnce(s.Consuming, 2, s.Consume091("consumer", false))
-	s.Await(t, "load everywhere", 20000, 20000, 0)
+	// How fast it is taken is not the question: one consumer of six publishers may be far behind.
+	s.Await(t, "load everywhere", 10000, 2000, 0)
 	s.Settle(t)
 }

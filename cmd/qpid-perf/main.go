@@ -57,6 +57,9 @@ func command() *cobra.Command {
 			if len(o.ConsumerURLs) == 0 {
 				o.ConsumerURLs = urls
 			}
+			if !c.Flags().Changed("queue-type") {
+				o.QueueType = queueType(&o)
+			}
 			if progress || !c.Flags().Changed("progress") && isTerminal() {
 				o.Progress = printProgress
 			}
@@ -83,7 +86,7 @@ func command() *cobra.Command {
 	f.DurationVar(&o.Drain, "drain", o.Drain, "how long consumers may be silent at the end before what is missing is lost")
 	f.StringVar(&o.Queue, "queue", o.Queue, "queue, or stream")
 	f.StringVar(&o.Prefix100, "prefix", o.Prefix100, "amqp100: goes before the queue's name; /amq/queue/ for RabbitMQ 3")
-	f.StringVar(&o.QueueType, "queue-type", o.QueueType, "classic or quorum, sent as x-queue-type; nats: one replica or three")
+	f.StringVar(&o.QueueType, "queue-type", o.QueueType, "classic or quorum, sent as x-queue-type, without --durable classic; nats: one replica or three")
 	f.BoolVar(&o.Durable, "durable", o.Durable, "durable queue and messages")
 	f.BoolVar(&o.Declare, "declare", o.Declare, "declare the queue before, and delete it afterwards")
 	f.IntVar(&o.Prefetch, "prefetch", o.Prefetch, "most unsettled messages of a consumer")
@@ -92,6 +95,14 @@ func command() *cobra.Command {
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
 	f.BoolVar(&progress, "progress", false, "print a line each second also where stderr is no terminal")
 	return c
+}
+
+// queueType is that of who names none: a quorum queue has to be durable.
+func queueType(o *load.Options) string {
+	if !o.Durable && o.Protocol != load.NATS {
+		return "classic"
+	}
+	return o.QueueType
 }
 
 func print(c *cobra.Command, report *load.Report, asJSON bool) error {

@@ -81,6 +81,7 @@ func (s *shard) want(q *Queue) {
 			}
 			if l.drain == 1 {
 				drain = true
+				l.again = q.returns(l) // the dispatcher may answer before that has come to it
 				l.drain = q.drains + 2 // it waits for the drain after the last one
 			}
 		}

@@ -13,6 +13,11 @@ import (
 // Arguments of declare and bind, which are RabbitMQ's. One that is known is checked, one
 // that RabbitMQ knows and this broker does not is refused where leaving it out would change
 // what the client gets, and what nobody knows is ignored.
+//
+// Two limits differ from RabbitMQ's. With x-overflow reject-publish, what consumers hold counts
+// towards x-max-length and x-max-length-bytes: every member has to refuse alike, and only the
+// dispatcher knows what is held. And x-max-length-bytes counts records, which are some fifty bytes
+// and the properties larger than bodies.
 
 // queueDeclared is what the arguments of queue.declare say.
 type queueDeclared struct {

@@ -250,6 +250,8 @@ func TestDamage(t *testing.T) {
 		{"the segment's header", func(c *faulty.Disk) { c.Flip(name, 50, 1) }},
 		{"the segment is gone", func(c *faulty.Disk) { c.Delete(name) }},
 		{"the segment is cut short", func(c *faulty.Disk) { c.Truncate(name, 5*journal.BlockBytes) }},
+		{"all runs are cut off", func(c *faulty.Disk) { c.Truncate(name, journal.BlockBytes) }},
+		{"the last blocks are cut off", func(c *faulty.Disk) { c.Truncate(name, 20*journal.BlockBytes) }},
 	} {
 		c := d.Clone(faulty.Options{Rand: rand.New(rand.NewPCG(1, 5)), Done: finish})
 		damage.do(c)

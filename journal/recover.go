@@ -216,6 +216,10 @@ func (r *recovery) segment(f FileInfo) error {
 		r.bare = append(r.bare, f)
 		return nil
 	}
+	if uint64(f.Size) < h.Bytes {
+		// It was wholly written before it got its name. What was at its end, nobody can tell from what is left.
+		return &CorruptError{f.Name, f.Size, fmt.Sprintf("the file is cut short: %d bytes were made", h.Bytes)}
+	}
 	r.l.stats.DiskBytes += f.Size
 	file.used = true
 	x := &found{SegmentHeader: h, file: file}

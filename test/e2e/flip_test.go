@@ -20,7 +20,7 @@ import (
 	"github.com/qpidd-cluster/qpidd-cluster/test/e2e/harness"
 )
 
-// flips is how many bytes are changed, one at a time: FLIPS says otherwise. FLIPSEED picks others.
+// flips is how often a store is damaged, each time anew: FLIPS says otherwise. FLIPSEED picks other places.
 func flips(t testing.TB) (n int, seed uint64) {
 	n, seed = 8, rand.Uint64()
 	for name, to := range map[string]func(uint64){"FLIPS": func(v uint64) { n = int(v) }, "FLIPSEED": func(v uint64) { seed = v }} {
@@ -35,10 +35,10 @@ func flips(t testing.TB) (n int, seed uint64) {
 	return n, seed
 }
 
-// TestOneByteChangedAnywhere changes one byte of a store, in any of its files, and starts its broker. That
-// has all messages, as they were and in their order; or it does not start, and says which file is damaged
-// and, if it is the journal's, where. Then verify finds it, too, and what repair leaves can be started with.
-func TestOneByteChangedAnywhere(t *testing.T) {
+// TestDamageAnywhere changes one byte of a store, in any of its files, or cuts one short, or removes it, and starts
+// its broker. That has all messages, as they were and in their order; or it does not start, and says which file is
+// damaged and, if it is a segment, where. Then verify finds it, too, and what repair leaves can be started with.
+func TestDamageAnywhere(t *testing.T) {
 	short(t)
 	n, seed := flips(t)
 	t.Logf("FLIPSEED=%d", seed)
@@ -59,9 +59,19 @@ func TestOneByteChangedAnywhere(t *testing.T) {
 	for i := range n {
 		copyStore(t, saved, c.Store(0))
 		name, at, bits := anywhere(t, rnd, c.Store(0))
-		t.Run(fmt.Sprintf("%d: %s at %d by %#x", i, name, at, bits), func(t *testing.T) {
-			path := filepath.Join(c.Store(0), "journal", name)
-			change(t, path, at, bits)
+		how := fmt.Sprintf("%#x", bits)
+		path := filepath.Join(c.Store(0), "journal", name)
+		damage, removed := func() error { return change(path, at, bits) }, false
+		switch rnd.IntN(8) {
+		case 0:
+			how, damage, removed = "gone", func() error { return os.Remove(path) }, true
+		case 1:
+			how, damage, removed = "cut", func() error { return os.Truncate(path, at) }, at < journal.BlockBytes
+		}
+		t.Run(fmt.Sprintf("%d: %s at %d %s", i, name, at, how), func(t *testing.T) {
+			if err := damage(); err != nil {
+				t.Fatal(err)
+			}
 			start := func() (r *harness.Result) {
 				for r == nil || strings.Contains(r.Stderr, "address already in use") { // by a connection of somebody's
 					r = c.Command(nil, fmt.Sprintf("-p%d", c.Brokers[0].Port), "--cluster-name="+c.Name, "--log-output="+c.Brokers[0].Log, "-d",
@@ -70,7 +80,7 @@ func TestOneByteChangedAnywhere(t *testing.T) {
 				return r
 			}
 			said, r := len(c.LogText(0)), start()
-			text, segment := r.Stderr, strings.HasSuffix(name, journal.SegmentSuffix)
+			text, segment := r.Stderr, strings.HasSuffix(name, journal.SegmentSuffix) && !removed
 			if r.Status == 0 {
 				c.Adopt(c.Brokers[0])
 				err := drain(ctx, c.Brokers[0], "kept", taken, kept, bytes)
@@ -171,19 +181,15 @@ func anywhere(t *testing.T, rnd *rand.Rand, store string) (name string, at int64
 }
 
 // change changes bits of a byte of a file.
-func change(t *testing.T, path string, at int64, bits byte) {
-	t.Helper()
+func change(path string, at int64, bits byte) error {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
-	defer f.Close()
 	b := make([]byte, 1)
 	if _, err = f.ReadAt(b, at); err == nil {
 		b[0] ^= bits
 		_, err = f.WriteAt(b, at)
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	return errors.Join(err, f.Close())
 }

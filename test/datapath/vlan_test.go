@@ -1,12 +1,14 @@
 package datapath
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"os/exec"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -167,4 +169,37 @@ func tagged(t *testing.T, d datapath, hook bpf.Hook) {
 	}
 	tag(t, w.Hosts[0], 3<<13)
 	mark(3)
+}
+
+// TestTaggedConnections: a connection to an address on a VLAN does not count on the interface beside it.
+func TestTaggedConnections(t *testing.T) {
+	const service = 5672
+	w := network(t, 2, ethernet)
+	var limit *bpf.ConnectionLimit
+	at := index(t, w.Hosts[1], "eth0")
+	within(t, w.Hosts[1], func() (err error) {
+		limit, err = bpf.LimitConnections(bpf.ConnectionConfig{Interfaces: []int{at}, Ports: []uint16{service}, PerSecond: 100, Burst: 16})
+		return err
+	})
+	t.Cleanup(limit.Close)
+	try := func() uint64 {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		if c, err := w.Hosts[0].Dial(ctx, fmt.Sprintf("%s:%d", w.Hosts[1].IP, service)); err == nil {
+			_ = c.Close() // nobody listens
+		}
+		n, err := limit.Counts()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n.Let + n.Refused
+	}
+	untag := tag(t, w.Hosts[0], 5)
+	if n := try(); n != 0 {
+		t.Errorf("%d connections with a VLAN's tag were counted", n)
+	}
+	untag()
+	if n := try(); n == 0 {
+		t.Error("a connection without one was not counted")
+	}
 }

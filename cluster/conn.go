@@ -290,12 +290,12 @@ func (n *Node) settleRequest(c *conn, number uint64, refused bool) {
 // complete has c told that its requests up to number are done, as far as none before is open, or refused and
 // not yet known to the journals.
 func (n *Node) complete(c *conn, number uint64) {
+	if len(c.open) > 0 { // what is behind it is not reached before its answer is safe
+		number = min(number, c.open[0]-1)
+	}
 	c.reached = max(c.reached, number)
 	if len(c.refused) > 0 {
 		number = min(number, slices.Min(c.refused)-1)
-	}
-	if len(c.open) > 0 {
-		number = min(number, c.open[0]-1)
 	}
 	c.completed = max(c.completed, number)
 	n.answerQueries(c)

@@ -22,6 +22,8 @@ const (
 	maxUnderWayBytes = 8 << 20
 	// Nor is it read while so much that it asked for waits to be written to it.
 	maxUnwritten = 16 << 20
+	// A client is told that it is held when it has been for so long: mostly it takes no time.
+	blockedAfter = 100 * time.Millisecond
 	// lingerTime is how long the last words of a closed connection may take.
 	lingerTime = 2 * time.Second
 )
@@ -195,10 +197,14 @@ func (c *client) submit(r *broker.Requests) {
 // is to take it for silent.
 func (c *client) pace() bool {
 	waited := false
+	var tell *time.Timer
 	c.qmu.Lock()
 	for !c.ended && (c.busy() || c.unwritten > maxUnwritten) {
 		c.deaf.Store(c.busy())
 		waited = waited || c.busy()
+		if c.held && c.published && tell == nil {
+			tell = time.AfterFunc(blockedAfter, c.tellHeld)
+		}
 		c.moved.Wait()
 	}
 	ended := c.ended
@@ -206,10 +212,22 @@ func (c *client) pace() bool {
 	if waited {
 		c.mu.Lock()
 		c.sess.Excuse(c.e.now())
-		c.mu.Unlock()
 		c.deaf.Store(false)
+		c.sess.Block(c.e.now(), false, "")
+		c.mu.Unlock()
+	}
+	if tell != nil && !tell.Stop() {
+		c.kick()
 	}
 	return !ended
+}
+
+// tellHeld tells the client that it is held, if that is not over already.
+func (c *client) tellHeld() {
+	c.mu.Lock()
+	c.sess.Block(c.e.now(), c.deaf.Load(), "publishers wait for a member's disk to catch up")
+	c.mu.Unlock()
+	c.kick()
 }
 
 // busy tells whether the members are to do something before this client asks for more, with qmu held.

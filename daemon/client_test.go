@@ -58,6 +58,7 @@ func TestHeldClientsAreNotTakenForDead(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	blocked := c.NotifyBlocked(make(chan amqp091.Blocking, 4))
 	holdAll(b, true)
 	sent := make(chan error, 1)
 	go func() {
@@ -90,7 +91,13 @@ func TestHeldClientsAreNotTakenForDead(t *testing.T) {
 		t.Fatal("AMQP 0-9-1: it was not held")
 	case <-time.After(patience):
 	}
+	if x := <-blocked; !x.Active || x.Reason == "" {
+		t.Errorf("AMQP 0-9-1: it was told %+v", x)
+	}
 	holdAll(b, false)
+	if x := <-blocked; x.Active {
+		t.Errorf("AMQP 0-9-1: it was told %+v afterwards", x)
+	}
 	if ok, err := old[1].WaitContext(ctx); !ok || err != nil {
 		t.Errorf("AMQP 0-9-1: afterwards %v, %v", ok, err)
 	}

@@ -59,6 +59,8 @@ type conn091 struct {
 	sasl             sasl.Server
 	cancelNotify     bool // the client understands basic.cancel
 	authFailureClose bool // the client understands connection.close for a wrong password
+	notifyBlocked    bool // the client understands connection.blocked
+	blocked          bool // it was told so
 
 	frameMax      int
 	channelMax    uint16
@@ -277,6 +279,20 @@ func (k *conn091) tick(now time.Duration) (next time.Duration) {
 }
 
 func (k *conn091) excuse(now time.Duration) { k.lastIn = now }
+
+func (k *conn091) block(now time.Duration, blocked bool, why string) {
+	if k.state != running091 || !k.notifyBlocked || blocked == k.blocked {
+		return
+	}
+	k.blocked = blocked
+	size := k.c.out.Size()
+	if blocked {
+		k.send(0, &amqp091.ConnectionBlocked{Reason: []byte(why)})
+	} else {
+		k.send(0, &amqp091.ConnectionUnblocked{})
+	}
+	k.flush(now, size)
+}
 
 // flush ends a batch: what was put off to be said once is said, and whether anything was
 // said counts for the heartbeat. size is the output's before the batch.

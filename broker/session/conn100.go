@@ -391,6 +391,9 @@ func (p *conn100) tick(now time.Duration) (next time.Duration) {
 
 func (p *conn100) excuse(now time.Duration) { p.heard = now }
 
+// block: AMQP 1.0 has no word for it.
+func (p *conn100) block(time.Duration, bool, string) {}
+
 // tickRunning keeps both idle timeouts (2.4.5).
 func (p *conn100) tickRunning() (next time.Duration) {
 	drop := p.heard + p.idle

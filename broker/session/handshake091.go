@@ -41,10 +41,10 @@ func (k *conn091) serverProperties() []byte {
 	for _, name := range [...]string{
 		"publisher_confirms", "exchange_exchange_bindings", "basic.nack", "consumer_cancel_notify",
 		"per_consumer_qos", "authentication_failure_close",
+		"connection.blocked",
 	} {
 		b = amqp091.AppendBool(b, name, true)
 	}
-	b = amqp091.AppendBool(b, "connection.blocked", false)
 	b = amqp091.AppendBool(b, "consumer_priorities", false)
 	b = amqp091.End(b, at)
 	b = amqp091.AppendString(b, "product", cfg.Product)
@@ -80,6 +80,7 @@ func (k *conn091) startOk(arguments []byte) *amqp091.Error {
 	if v, ok := m.ClientProperties.Lookup("capabilities"); ok && v.Type == 'F' {
 		k.cancelNotify = capability(v, "consumer_cancel_notify")
 		k.authFailureClose = capability(v, "authentication_failure_close")
+		k.notifyBlocked = capability(v, "connection.blocked")
 	}
 	server, err := sasl.NewServer(string(m.Mechanism), k.users(), k.c.cfg.Random)
 	if err != nil {

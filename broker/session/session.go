@@ -52,6 +52,8 @@ type protocol interface {
 	tick(now time.Duration) (next time.Duration)
 	// excuse has the client's silence begin anew.
 	excuse(now time.Duration)
+	// block tells the client that it is not listened to, or again.
+	block(now time.Duration, blocked bool, why string)
 	shut(now time.Duration, text string)
 	done() (bool, error)
 	// end lets go of all that is held; nothing is said any more.
@@ -131,6 +133,13 @@ func (c *Conn) Tick(now time.Duration) time.Duration {
 func (c *Conn) Excuse(now time.Duration) {
 	if c.proto != nil {
 		c.proto.excuse(now)
+	}
+}
+
+// Block has the client told that what it publishes is not taken for a while, and why, or that it is again.
+func (c *Conn) Block(now time.Duration, blocked bool, why string) {
+	if c.proto != nil {
+		c.proto.block(now, blocked, why)
 	}
 }
 

@@ -3,6 +3,7 @@ package cluster
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/qpidd-cluster/qpidd-cluster/broker"
@@ -207,6 +208,31 @@ func (n *Node) Status() Status {
 		s.Members = append(s.Members, ms)
 	}
 	return s
+}
+
+// Awaits tells what this member waits for before it takes part; "" if it does.
+func (n *Node) Awaits() string {
+	var silent []string
+	for _, m := range n.view.members {
+		if h := n.view.hello(m); h == nil || h.view != n.view.id {
+			silent = append(silent, fmt.Sprintf("%d/%d", m>>32, uint32(m)))
+		}
+	}
+	switch {
+	case n.state == Active || n.state == Left:
+		return ""
+	case len(n.view.members) == 0:
+		return "for the ring"
+	case len(silent) > 0:
+		return "for what members " + strings.Join(silent, ", ") + " know"
+	case n.join.receiving:
+		return "for the state, which member " + n.describe(n.join.donor) + " sends"
+	case n.join.replaying:
+		return "to apply what happened since it received the state"
+	case n.formAt != 0:
+		return "a moment for others"
+	}
+	return "for a member that has the cluster's state, or for more members"
 }
 
 // Broker gives tests and management a look at the state.

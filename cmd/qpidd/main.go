@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"runtime/pprof"
 	"syscall"
+	"time"
 
 	qpidd "github.com/qpidd-cluster/qpidd-cluster/daemon"
 	"github.com/qpidd-cluster/qpidd-cluster/daemon/config"
@@ -118,12 +119,19 @@ func serve(o *config.Options) error {
 	}
 }
 
+// lateAfter is how long becoming a member usually does not take.
+const lateAfter = 5 * time.Second
+
 // become waits until a broker is a member, or is to be none.
 func become(b *qpidd.Broker, stop, reload <-chan os.Signal, again func()) (member bool, err error) {
+	late := time.NewTicker(lateAfter)
+	defer late.Stop()
 	for {
 		select {
 		case <-b.Member():
 			return true, nil
+		case <-late.C:
+			b.TellWaiting()
 		case <-reload:
 			again()
 		case err := <-b.Failed():

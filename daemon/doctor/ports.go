@@ -137,13 +137,20 @@ func admitted() bool {
 	return false
 }
 
-// processes are the ids of those with a name.
+// processes are the ids of those with a name on this host's network: those of containers with a network of
+// their own are on another host, and one that has ended is on none.
 func processes(name string) (pids []string) {
+	own, _ := os.Readlink("/proc/self/ns/net")
 	files, _ := filepath.Glob("/proc/[0-9]*/comm") // the pattern is right
 	for _, f := range files {
-		if b, err := os.ReadFile(f); err == nil && strings.TrimSpace(string(b)) == name {
-			pids = append(pids, filepath.Base(filepath.Dir(f)))
+		b, err := os.ReadFile(f)
+		if err != nil || strings.TrimSpace(string(b)) != name {
+			continue
 		}
+		if at, err := os.Readlink(filepath.Join(filepath.Dir(f), "ns/net")); err != nil && !os.IsPermission(err) || err == nil && at != own {
+			continue
+		}
+		pids = append(pids, filepath.Base(filepath.Dir(f)))
 	}
 	return pids
 }

@@ -179,14 +179,19 @@ func (v *Volume) Fill(butBytes int64) {
 		v.t.Fatal(err)
 	}
 	defer f.Close()
+	part := int64(1) // of what is free: somebody else may take some of it meanwhile
 	for n := v.free() - butBytes; n > 0; n = v.free() - butBytes {
 		info, err := f.Stat()
 		if err == nil {
-			err = unix.Fallocate(int(f.Fd()), 0, info.Size(), n)
+			err = unix.Fallocate(int(f.Fd()), 0, info.Size(), max(n/part, 1))
 		}
 		if err == unix.ENOSPC && butBytes == 0 {
 			v.last(f)
 			return
+		}
+		if err == unix.ENOSPC && part < n {
+			part *= 2
+			continue
 		}
 		if err != nil {
 			v.t.Fatalf("fill %s: %v", v.Dir, err)

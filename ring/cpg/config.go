@@ -70,6 +70,7 @@ type Stats struct {
 	Bytes       uint64
 	Views       uint64
 	Syncs       uint64 // synchronisations begun
+	Stuck       uint64 // that did not end, so that the ring was formed anew
 	OtherGroups uint64 // messages of groups that are not ours
 	NoMember    uint64 // messages to our group from processes that are not in it
 	Malformed   uint64 // messages whose fields do not fit

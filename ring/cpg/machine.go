@@ -56,6 +56,7 @@ type Machine struct {
 	leaveTime time.Duration
 	lazy      bool          // messages are queued that nobody waits for
 	lazyTime  time.Duration // when they leave at the latest; 0: Tick will say
+	stuckTime time.Duration // by when the ring should be in order; 0: it is
 }
 
 // New starts a process: it looks for its ring and joins the group as soon as it is in one.
@@ -118,6 +119,7 @@ func (m *Machine) Tick(now time.Duration) (next time.Duration) {
 	m.tickLazy()
 	m.totem.Tick(m.now)
 	m.settle()
+	m.tickStuck()
 	return m.Next()
 }
 
@@ -127,8 +129,10 @@ func (m *Machine) Next() time.Duration {
 	if m.lazy && (next == 0 || m.lazyTime < next) {
 		next = max(m.lazyTime, 1)
 	}
-	if m.leaveTime != 0 && (next == 0 || m.leaveTime < next) {
-		next = m.leaveTime
+	for _, at := range [...]time.Duration{m.leaveTime, m.stuckTime} {
+		if at != 0 && (next == 0 || at < next) {
+			next = at
+		}
 	}
 	return next
 }

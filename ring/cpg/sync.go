@@ -56,7 +56,7 @@ func (m *Machine) onRegular(c *totem.Configuration) {
 	m.base, m.started = m.number, false
 	maps.DeleteFunc(m.others, func(n wire.NodeID, _ string) bool { return !slices.Contains(m.nodes, n) })
 
-	m.synced = false
+	m.synced, m.stuckTime = false, 0
 	m.round.services = m.round.services[:0]
 	m.round.lists = m.round.lists[:0]
 	m.round.step = building
@@ -196,5 +196,33 @@ func (m *Machine) completeSync() {
 	m.synced = true
 	if m.joined {
 		m.showView(nil)
+	}
+}
+
+// stuckTimeouts is after how many consensus timeouts a ring that operates without having come to an
+// agreement on its members' groups is given up.
+const stuckTimeouts = 3
+
+// tickStuck gathers the ring anew if its synchronisation does not end, or if this process does not come
+// into its group. That takes some rotations; but who says nothing, for whatever reason, would keep all
+// others waiting for ever.
+func (m *Machine) tickStuck() {
+	if m.totem.State() != totem.Operational || m.leaving || m.synced && m.joined {
+		m.stuckTime = 0
+		return
+	}
+	if m.stuckTime != 0 && m.now >= m.stuckTime {
+		m.stuckTime = 0
+		m.stats.Stuck++
+		if !m.joined && m.app.Used() == 0 {
+			// It has been sent, and has not come. There is room: nothing else is queued.
+			_ = m.app.Push(m.procMessage(wire.FuncProcJoin, wire.ReasonJoin))
+		}
+		m.totem.Regather(m.now)
+		m.settle()
+		return
+	}
+	if m.stuckTime == 0 {
+		m.stuckTime = m.now + stuckTimeouts*m.cfg.Totem.Consensus
 	}
 }

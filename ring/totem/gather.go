@@ -255,6 +255,14 @@ func (m *Machine) Suspect(now time.Duration, n wire.NodeID) {
 	m.enterGather()
 }
 
+// Regather gives up a ring that operates, and forms one anew.
+func (m *Machine) Regather(now time.Duration) {
+	m.now = max(m.now, now)
+	if m.state == Operational {
+		m.enterGather()
+	}
+}
+
 // Leave says goodbye and ends all part in the ring.
 func (m *Machine) Leave(now time.Duration) {
 	m.now = max(m.now, now)

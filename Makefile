@@ -2,6 +2,8 @@
 
 SHELL := /bin/bash
 GO ?= go
+# What runs tests: .ci/run has those that fail run once more.
+GOTEST ?= $(GO) test
 export CGO_ENABLED = 0
 BIN := bin/qpidd bin/qpid-cluster bin/qpid-perf
 FUZZTIME ?= 10s
@@ -31,17 +33,17 @@ demo: build ## three brokers on this host: declare on one, publish on another, c
 	$(GO) run ./test/demo
 
 test: build ## all tests that need no privileges
-	$(GO) test -timeout 20m ./...
+	$(GOTEST) -timeout 20m ./...
 
 test-privileged: build ## the tests in network namespaces, with clients of other makers and with corosync (root)
 	@[ "$$(id -u)" = 0 ] || { echo "run it as root: it makes network namespaces and installs packages"; exit 1; }
 	test/e2e/install-clients
-	CGO_ENABLED=0 QPIDD_PRIVILEGED=1 $(GO) test -count=1 ./host/... ./packaging/generate ./internal/testdisk
-	QPIDD_PRIVILEGED=1 $(GO) test -count=1 -timeout 30m -p 1 ./test/e2e/privileged ./test/interop/... ./test/datapath
-	QPIDD_PRIVILEGED=1 QPIDD_RING_PROVIDER=corosync $(GO) test -count=1 -timeout 30m -run 'Hosts|SmallMTU|Cut|Flap|Loss' ./test/e2e/privileged
-	for d in packet xdp; do QPID_RING_DATAPATH=$$d QPIDD_PRIVILEGED=1 $(GO) test -count=1 -timeout 30m -p 1 -run 'Hosts|SmallMTU|Cut|Flap|Loss|Multicast|Form|IPv6|MTU|Sealed|Unplug|Partition' ./test/e2e/privileged ./test/interop || exit 1; done
-	QPID_RING_TOKEN_PASS=yes QPIDD_PRIVILEGED=1 $(GO) test -count=1 -timeout 30m -run 'Hosts|SmallMTU|Cut|Flap|Loss|Multicast' ./test/e2e/privileged
-	test/e2e/with-corosync $(GO) test -count=1 -timeout 30m ./test/e2e
+	CGO_ENABLED=0 QPIDD_PRIVILEGED=1 $(GOTEST) -count=1 ./host/... ./packaging/generate ./internal/testdisk
+	QPIDD_PRIVILEGED=1 $(GOTEST) -count=1 -timeout 30m -p 1 ./test/e2e/privileged ./test/interop/... ./test/datapath
+	QPIDD_PRIVILEGED=1 QPIDD_RING_PROVIDER=corosync $(GOTEST) -count=1 -timeout 30m -run 'Hosts|SmallMTU|Cut|Flap|Loss' ./test/e2e/privileged
+	for d in packet xdp; do QPID_RING_DATAPATH=$$d QPIDD_PRIVILEGED=1 $(GOTEST) -count=1 -timeout 30m -p 1 -run 'Hosts|SmallMTU|Cut|Flap|Loss|Multicast|Form|IPv6|MTU|Sealed|Unplug|Partition' ./test/e2e/privileged ./test/interop || exit 1; done
+	QPID_RING_TOKEN_PASS=yes QPIDD_PRIVILEGED=1 $(GOTEST) -count=1 -timeout 30m -run 'Hosts|SmallMTU|Cut|Flap|Loss|Multicast' ./test/e2e/privileged
+	test/e2e/with-corosync $(GOTEST) -count=1 -timeout 30m ./test/e2e
 
 lint: deps ## formatting, vet, and the house rules
 	@out=$$(gofmt -l .); [ -z "$$out" ] || { echo "not formatted: $$out"; exit 1; }
@@ -97,11 +99,11 @@ packages: deps ## RPM and DEB packages in build/packages, checked, and built twi
 
 .PHONY: test-appliance
 test-appliance: packages ## the packages installed by apt and dnf, and run by systemd in containers (root)
-	QPIDD_PRIVILEGED=1 $(GO) test -count=1 -timeout 15m ./test/e2e/appliance
+	QPIDD_PRIVILEGED=1 $(GOTEST) -count=1 -timeout 15m ./test/e2e/appliance
 
 .PHONY: test-vm
 test-vm: packages ## emulated machines with SELinux in enforcing mode, alone and as a cluster (root, some minutes)
-	QPIDD_PRIVILEGED=1 QPIDD_VM=1 $(GO) test -count=1 -timeout 50m -v -run Guest ./test/e2e/appliance
+	QPIDD_PRIVILEGED=1 QPIDD_VM=1 $(GOTEST) -count=1 -timeout 50m -v -run Guest ./test/e2e/appliance
 
 clean: ## remove what was built
 	rm -rf bin build

@@ -46,9 +46,9 @@ func cutPower(t *testing.T, c *harness.Cluster, disks []*harness.Volume, list ..
 	}
 }
 
-// TestPowerCut has one broker lose its power under load, again and again. Everything that it has confirmed
+// TestPowerFailure has one broker lose its power under load, again and again. Everything that it has confirmed
 // is there when it is back, in its order.
-func TestPowerCut(t *testing.T) {
+func TestPowerFailure(t *testing.T) {
 	for _, kind := range harness.FileSystems {
 		t.Run(kind, func(t *testing.T) {
 			c, disks := onDisks(t, kind, 1)
@@ -69,8 +69,8 @@ func TestPowerCut(t *testing.T) {
 	}
 }
 
-// TestPowerCutAll has three brokers lose their power at the same moment, or some of them.
-func TestPowerCutAll(t *testing.T) {
+// TestPowerFailureOfAll has three brokers lose their power at the same moment, or some of them.
+func TestPowerFailureOfAll(t *testing.T) {
 	c, disks := onDisks(t, "ext4", 3)
 	for round := range 4 {
 		s := load.NewStage(t, c)

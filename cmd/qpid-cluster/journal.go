@@ -183,6 +183,15 @@ func repairJournal(cmd *cobra.Command, j *inspect.Journal, yes, asJSON bool) err
 	problems(w, r)
 	p, err := j.Plan(r)
 	if errors.Is(err, inspect.ErrHealthy) {
+		// What a whole file had in it is missed only where the entries are applied.
+		applied, e := j.Scan(inspect.Options{Deep: true, Apply: true, Progress: bar(cmd, "recovering")})
+		if e != nil {
+			return e
+		}
+		if !applied.Healthy() {
+			problems(w, applied)
+			return inspect.ErrBeyond
+		}
 		_, err := fmt.Fprintln(w, err)
 		return err
 	}

@@ -33,8 +33,8 @@ type block struct {
 // ErrHealthy says that there is nothing to repair.
 var ErrHealthy = errors.New("there is nothing to repair")
 
-// errBeyond ends what cannot be repaired.
-var errBeyond = errors.New("it cannot be repaired: put the directory back from a backup; or clear the store (qpid-cluster store DIR --clear), and if the broker is in a cluster it gets everything from the others")
+// ErrBeyond ends what cannot be repaired.
+var ErrBeyond = errors.New("it cannot be repaired: put the directory back from a backup; or clear the store (qpid-cluster store DIR --clear), and if the broker is in a cluster it gets everything from the others")
 
 // Plan looks for a repair of what a deep scan has found.
 func (j *Journal) Plan(r *Report) (*Plan, error) {
@@ -60,7 +60,7 @@ func (j *Journal) Plan(r *Report) (*Plan, error) {
 			return p, nil
 		}
 	}
-	return nil, errBeyond
+	return nil, ErrBeyond
 }
 
 // withIdentity says again whose the journal is, as it does itself, and repairs what else there is.
@@ -71,7 +71,7 @@ func (j *Journal) withIdentity(r *Report) (*Plan, error) {
 	}
 	id := &store.Identity{Store: j.storeID(r)}
 	if id.Store == (journal.UUID{}) {
-		return nil, errBeyond
+		return nil, ErrBeyond
 	}
 	if r.Cluster != "" {
 		var err error

@@ -105,7 +105,14 @@ func TestDamageAnywhere(t *testing.T) {
 				return
 			}
 			journalCommand(t, c, 1, "verify")
-			journalCommand(t, c, 0, "repair", "--yes")
+			if how == "cut" || how == "gone" { // that much may be more than can be mended: then it says so, and what is left to do
+				r := (&harness.Command{Program: "qpid-cluster", Arguments: []string{"journal", "repair", "--yes", c.Store(0)}, Dir: c.Dir}).Run(t)
+				if r.Status == 1 && strings.Contains(r.Stderr, "it cannot be repaired: put the directory back from a backup") {
+					return
+				}
+			} else {
+				journalCommand(t, c, 0, "repair", "--yes")
+			}
 			journalCommand(t, c, 0, "verify")
 			if r := start(); r.Status != 0 {
 				t.Fatalf("after repair: exit status %d: %s", r.Status, r.Stderr)

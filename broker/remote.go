@@ -122,9 +122,7 @@ func (s *shard) place(now time.Duration, q *Queue) {
 		s.give(now, q, l, q.at(pos))
 	}
 	q.assignments = append(q.assignments[:0], q.assignments[done:]...)
-	if len(q.assignments) == 0 { // else they came before what the dispatcher says of drains
-		s.endRemoteDrains(q)
-	}
+	s.endRemoteDrains(q)
 	s.want(q)
 	if len(back) > 0 {
 		s.out.mesh = append(s.out.mesh, MeshOut{To: q.dispatcher, Data: meshReturned(q, back)})

@@ -24,7 +24,7 @@ type buildOptions struct {
 
 func buildsCommand() *cobra.Command {
 	o := buildOptions{compareOptions: compareOptions{
-		Rounds: 5, Duration: 3 * time.Second, WarmUp: time.Second, Dir: "/dev/shm", AckEvery: load.Defaults().AckEvery,
+		turns: turns{5, 3 * time.Second, time.Second}, ours: ours{Dir: "/dev/shm"}, AckEvery: load.Defaults().AckEvery,
 	}}
 	c := &cobra.Command{
 		Use:     "builds NAME=BINARY[,VARIABLE=VALUE...] ...",
@@ -39,9 +39,7 @@ func buildsCommand() *cobra.Command {
 	f := c.Flags()
 	f.IntSliceVar(&o.Sizes, "sizes", []int{256}, "closed loops with bodies of so many bytes")
 	f.Float64SliceVar(&o.Rates, "rates", nil, "open loops of so many messages a second, of 256 bytes")
-	f.IntVar(&o.Rounds, "rounds", o.Rounds, "how often each cell is measured")
-	f.DurationVar(&o.Duration, "duration", o.Duration, "how long each time")
-	f.DurationVar(&o.WarmUp, "warm-up", o.WarmUp, "how long to run before that")
+	o.turns.flags(f)
 	return c
 }
 

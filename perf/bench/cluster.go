@@ -29,14 +29,10 @@ const (
 
 // compareOptions are what systems are compared by.
 type compareOptions struct {
+	turns
+	ours
 	Systems  []string
-	Rounds   int
-	Duration time.Duration
-	WarmUp   time.Duration
 	Rate     float64
-	Binary   string
-	Dir      string
-	Output   string
 	Profile  string
 	AckEvery int
 	alone    bool // one node of each, without a cluster
@@ -67,32 +63,23 @@ func (o *compareOptions) cells() []cell {
 
 func clusterCommand() *cobra.Command {
 	o := compareOptions{
-		Systems: []string{qpidd, rabbitmq, natsName}, Rounds: 3, Duration: 5 * time.Second,
-		WarmUp: 2 * time.Second, Rate: 200, Binary: "bin/qpidd", Dir: "/dev/shm",
-		Output: "perf/results/cluster.json", Profile: "perf/results/cluster-profile.txt", AckEvery: load.Defaults().AckEvery,
+		Systems: []string{qpidd, rabbitmq, natsName}, turns: turns{3, 5 * time.Second, 2 * time.Second}, Rate: 200,
+		ours:    ours{Binary: "bin/qpidd", Dir: "/dev/shm", Output: "perf/results/cluster.json"},
+		Profile: "perf/results/cluster-profile.txt", AckEvery: load.Defaults().AckEvery,
 	}
-	c := &cobra.Command{
-		Use:   "cluster",
-		Short: "Three brokers against RabbitMQ's quorum queues and JetStream, three nodes each",
-		Args:  cobra.NoArgs,
-		RunE:  func(c *cobra.Command, _ []string) error { return o.run(c.Context()) },
-	}
-	o.flags(c.Flags())
+	c := benchCommand("cluster", "Three brokers against RabbitMQ's quorum queues and JetStream, three nodes each", o.run)
+	o.compareFlags(c.Flags())
 	c.Flags().Float64Var(&o.Rate, "rate", o.Rate, "messages a second of the latency cell")
 	c.Flags().StringVar(&o.Profile, "profile", o.Profile,
 		"where a profile of our brokers goes, taken afterwards; empty is none")
 	return c
 }
 
-func (o *compareOptions) flags(f *pflag.FlagSet) {
+func (o *compareOptions) compareFlags(f *pflag.FlagSet) {
 	f.StringSliceVar(&o.Systems, "systems", o.Systems, "which to run; the targets need all")
-	f.IntVar(&o.Rounds, "rounds", o.Rounds, "how often each cell is measured")
-	f.DurationVar(&o.Duration, "duration", o.Duration, "how long each time")
-	f.DurationVar(&o.WarmUp, "warm-up", o.WarmUp, "how long to run before that")
+	o.turns.flags(f)
 	f.IntVar(&o.AckEvery, "ack-every", o.AckEvery, "consumers acknowledge so many at once")
-	f.StringVar(&o.Binary, "qpidd", o.Binary, "the broker of this tree")
-	f.StringVar(&o.Dir, "dir", o.Dir, "where all keep their files; in memory, so that no disk is measured")
-	f.StringVar(&o.Output, "output", o.Output, "where the results go; empty is nowhere")
+	o.ours.flags(f, "the files of all, in memory so that no disk is measured,")
 }
 
 // system is a running cluster with the protocol it is spoken to in.
@@ -109,11 +96,7 @@ func (o *compareOptions) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		res.print(os.Stdout)
-		if o.Output == "" {
-			return nil
-		}
-		if err := keep(o.Output, res); err != nil || o.Profile == "" {
+		if err := o.Output.keep(res, os.Stdout); err != nil || o.Output == "" || o.Profile == "" {
 			return err
 		}
 		return o.profile(ctx, filepath.Join(dir, "profile"))

@@ -26,10 +26,8 @@ type failoverOptions struct {
 	WarmUp  time.Duration
 	Before  time.Duration
 	After   time.Duration
-	Binary  string
-	Dir     string
-	Output  string
 	members int
+	ours
 }
 
 // wantGap is what clients of the survivors may notice at most.
@@ -40,23 +38,16 @@ const wantView = 100
 
 func failoverCommand() *cobra.Command {
 	o := failoverOptions{
-		Cycles: 2, Rate: 1000, WarmUp: time.Second, Before: time.Second, After: 3 * time.Second, Binary: "bin/qpidd",
-		Dir: "/dev/shm", Output: "perf/results/failover.json", members: 3,
+		Cycles: 2, Rate: 1000, WarmUp: time.Second, Before: time.Second, After: 3 * time.Second, members: 3,
+		ours: ours{Binary: "bin/qpidd", Dir: "/dev/shm", Output: "perf/results/failover.json"},
 	}
-	c := &cobra.Command{
-		Use:   "failover",
-		Short: "What clients notice when a member is killed",
-		Args:  cobra.NoArgs,
-		RunE:  func(c *cobra.Command, _ []string) error { return o.run(c.Context()) },
-	}
+	c := benchCommand("failover", "What clients notice when a member is killed", o.run)
 	f := c.Flags()
 	f.IntVar(&o.Cycles, "cycles", o.Cycles, "how often each kind of round is run")
 	f.Float64Var(&o.Rate, "rate", o.Rate, "messages a second")
 	f.DurationVar(&o.Before, "before", o.Before, "how long to measure before the kill")
 	f.DurationVar(&o.After, "after", o.After, "how long to measure after it")
-	f.StringVar(&o.Binary, "qpidd", o.Binary, "the broker of this tree")
-	f.StringVar(&o.Dir, "dir", o.Dir, "where logs go")
-	f.StringVar(&o.Output, "output", o.Output, "where the results go; empty is nowhere")
+	o.flags(f, "logs")
 	return c
 }
 
@@ -106,11 +97,7 @@ func (o *failoverOptions) run(ctx context.Context) error {
 			return err
 		}
 		res.judge()
-		res.print(os.Stdout)
-		if o.Output == "" {
-			return nil
-		}
-		return keep(o.Output, res)
+		return o.Output.keep(res, os.Stdout)
 	})
 }
 

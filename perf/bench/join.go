@@ -26,9 +26,7 @@ type joinOptions struct {
 	Rounds   int
 	Rate     float64
 	Quiet    time.Duration
-	Binary   string
-	Dir      string
-	Output   string
+	ours
 }
 
 // wantWait is how long a client of the others may wait at most, in milliseconds: half of what it takes
@@ -37,21 +35,14 @@ const wantWait = 500
 
 func joinCommand() *cobra.Command {
 	o := joinOptions{Messages: 2_000_000, Size: 1024, Rounds: 2, Rate: 500, Quiet: 5 * time.Second,
-		Binary: "bin/qpidd", Dir: ".", Output: "perf/results/join.json"}
-	c := &cobra.Command{
-		Use:   "join",
-		Short: "What clients notice when a member joins a cluster with a deep queue",
-		Args:  cobra.NoArgs,
-		RunE:  func(c *cobra.Command, _ []string) error { return o.run(c.Context()) },
-	}
+		ours: ours{Binary: "bin/qpidd", Dir: ".", Output: "perf/results/join.json"}}
+	c := benchCommand("join", "What clients notice when a member joins a cluster with a deep queue", o.run)
 	f := c.Flags()
 	f.Uint64Var(&o.Messages, "messages", o.Messages, "in the deep queue")
 	f.IntVar(&o.Size, "size", o.Size, "bytes of each")
 	f.IntVar(&o.Rounds, "rounds", o.Rounds, "how often a member joins, and comes back")
 	f.Float64Var(&o.Rate, "rate", o.Rate, "messages a second of the clients that should not notice")
-	f.StringVar(&o.Binary, "qpidd", o.Binary, "the broker of this tree")
-	f.StringVar(&o.Dir, "dir", o.Dir, "where stores and logs go: a directory on a disk")
-	f.StringVar(&o.Output, "output", o.Output, "where the results go; empty is nowhere")
+	o.flags(f, "stores and logs, on a disk,")
 	return c
 }
 
@@ -81,11 +72,7 @@ func (o *joinOptions) run(ctx context.Context) error {
 			return err
 		}
 		res.judge()
-		res.print(os.Stdout)
-		if o.Output == "" {
-			return nil
-		}
-		return keep(o.Output, res)
+		return o.Output.keep(res, os.Stdout)
 	})
 }
 

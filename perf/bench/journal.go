@@ -22,9 +22,7 @@ type journalOptions struct {
 	Rounds   int
 	Seconds  float64
 	Messages int
-	Binary   string
-	Dir      string
-	Output   string
+	ours
 }
 
 // What is asked of the journal.
@@ -42,20 +40,13 @@ var appendSizes = []int{1 << 10, 16 << 10, 256 << 10}
 var publishers = []int{1, 16, 128}
 
 func journalCommand() *cobra.Command {
-	o := journalOptions{Rounds: 3, Seconds: 3, Messages: 10_000_000, Binary: "bin/qpidd", Dir: ".", Output: "perf/results/journal.json"}
-	c := &cobra.Command{
-		Use:   "journal",
-		Short: "The journal against fio on the same file system",
-		Args:  cobra.NoArgs,
-		RunE:  func(c *cobra.Command, _ []string) error { return o.run(c.Context()) },
-	}
+	o := journalOptions{Rounds: 3, Seconds: 3, Messages: 10_000_000, ours: ours{Binary: "bin/qpidd", Dir: ".", Output: "perf/results/journal.json"}}
+	c := benchCommand("journal", "The journal against fio on the same file system", o.run)
 	f := c.Flags()
 	f.IntVar(&o.Rounds, "rounds", o.Rounds, "how often each is measured, by turns")
 	f.Float64Var(&o.Seconds, "seconds", o.Seconds, "how long each time")
 	f.IntVar(&o.Messages, "messages", o.Messages, "how many messages are recovered")
-	f.StringVar(&o.Binary, "qpidd", o.Binary, "the broker of this tree; empty measures none")
-	f.StringVar(&o.Dir, "dir", o.Dir, "where the journal goes: on the file system to be measured")
-	f.StringVar(&o.Output, "output", o.Output, "where the results go; empty is nowhere")
+	o.flags(f, "the journal's files, on the file system to be measured,")
 	return c
 }
 
@@ -97,11 +88,7 @@ func (o *journalOptions) run(ctx context.Context) error {
 			return err
 		}
 		res.judge()
-		res.print(os.Stdout)
-		if o.Output == "" {
-			return nil
-		}
-		return keep(o.Output, res)
+		return o.Output.keep(res, os.Stdout)
 	})
 }
 

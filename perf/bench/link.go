@@ -24,11 +24,9 @@ import (
 )
 
 type linkOptions struct {
-	Rounds   int
-	Duration time.Duration
-	WarmUp   time.Duration
-	Output   string
-	Only     []string
+	turns
+	Output output
+	Only   []string
 }
 
 // linkParts are what can be measured by itself.
@@ -40,18 +38,11 @@ func (o *linkOptions) wants(part string) bool {
 }
 
 func linkCommand() *cobra.Command {
-	o := linkOptions{Rounds: 3, Duration: time.Second, WarmUp: 300 * time.Millisecond, Output: "perf/results/link.json"}
-	c := &cobra.Command{
-		Use:   "link",
-		Short: "The ring's datapaths, and guards before them, in network namespaces (root)",
-		Args:  cobra.NoArgs,
-		RunE:  func(c *cobra.Command, _ []string) error { return o.run(c.Context()) },
-	}
+	o := linkOptions{turns: turns{3, time.Second, 300 * time.Millisecond}, Output: "perf/results/link.json"}
+	c := benchCommand("link", "The ring's datapaths, and guards before them, in network namespaces (root)", o.run)
 	f := c.Flags()
-	f.IntVar(&o.Rounds, "rounds", o.Rounds, "how often each datapath is measured")
-	f.DurationVar(&o.Duration, "duration", o.Duration, "how long each time")
-	f.DurationVar(&o.WarmUp, "warm-up", o.WarmUp, "how long to run before that")
-	f.StringVar(&o.Output, "output", o.Output, "where the results go; empty is nowhere")
+	o.flags(f)
+	o.Output.flag(f)
 	f.StringSliceVar(&o.Only, "only", nil, "measure these parts only, of "+strings.Join(linkParts, ", ")+"; the results go nowhere")
 	return c
 }
@@ -119,11 +110,10 @@ func (o *linkOptions) run(ctx context.Context) error {
 		}
 		res.OneWay, res.Ring, res.Flood = middles(res, "", oneWay), middles(res, "ring ", inRing), middles(res, "flood ", floods)
 		res.targets(o)
-		res.print(os.Stdout)
-		if o.Output == "" || len(o.Only) > 0 {
-			return nil
+		if len(o.Only) > 0 {
+			o.Output = ""
 		}
-		return keep(o.Output, res)
+		return o.Output.keep(res, os.Stdout)
 	})
 }
 

@@ -7,6 +7,9 @@
 //	go run ./perf/bench standalone    one broker without a cluster
 //	go run ./perf/bench link          the ring's datapaths (root)
 //	go run ./perf/bench journal       the journal against fio
+//	go run ./perf/bench ring          our ring against corosync's (root)
+//	go run ./perf/bench token         rings whose token the kernel passes on (root)
+//	go run ./perf/bench builds        builds of our own broker against each other
 package main
 
 import (

@@ -19,12 +19,10 @@ import (
 // to be given all of it, and a consumer that takes it.
 
 type memoryOptions struct {
-	Count  uint64
-	Size   int
-	Rest   time.Duration
-	Binary string
-	Dir    string
-	Output string
+	Count uint64
+	Size  int
+	Rest  time.Duration
+	ours
 }
 
 // What a million messages of 1 KiB may cost each member.
@@ -36,22 +34,15 @@ const (
 
 func memoryCommand() *cobra.Command {
 	o := memoryOptions{
-		Count: 1_000_000, Size: 1024, Rest: 5 * time.Second, Binary: "bin/qpidd", Dir: "/dev/shm",
-		Output: "perf/results/memory.json",
+		Count: 1_000_000, Size: 1024, Rest: 5 * time.Second,
+		ours: ours{Binary: "bin/qpidd", Dir: "/dev/shm", Output: "perf/results/memory.json"},
 	}
-	c := &cobra.Command{
-		Use:   "memory",
-		Short: "What queued messages cost",
-		Args:  cobra.NoArgs,
-		RunE:  func(c *cobra.Command, _ []string) error { return o.run(c.Context()) },
-	}
+	c := benchCommand("memory", "What queued messages cost", o.run)
 	f := c.Flags()
 	f.Uint64Var(&o.Count, "count", o.Count, "how many messages; the targets are for a million")
 	f.IntVar(&o.Size, "size", o.Size, "bytes of a message's body; the targets are for 1024")
 	f.DurationVar(&o.Rest, "rest", o.Rest, "how long to wait before looking at brokers at rest")
-	f.StringVar(&o.Binary, "qpidd", o.Binary, "the broker of this tree")
-	f.StringVar(&o.Dir, "dir", o.Dir, "where logs go")
-	f.StringVar(&o.Output, "output", o.Output, "where the results go; empty is nowhere")
+	o.flags(f, "logs")
 	return c
 }
 
@@ -89,11 +80,7 @@ func (o *memoryOptions) run(ctx context.Context) error {
 			return err
 		}
 		o.judge(res)
-		res.print(os.Stdout)
-		if o.Output == "" {
-			return nil
-		}
-		return keep(o.Output, res)
+		return o.Output.keep(res, os.Stdout)
 	})
 }
 

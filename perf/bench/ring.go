@@ -27,37 +27,28 @@ const (
 )
 
 type ringOptions struct {
-	Sizes    []int
-	Rounds   int
-	Duration time.Duration
-	WarmUp   time.Duration
-	Deaths   int
-	Members  []int
-	Dir      string
-	Output   string
-	Plot     string
+	turns
+	Sizes   []int
+	Deaths  int
+	Members []int
+	Dir     string
+	Output  output
+	Plot    string
 }
 
 func ringCommand() *cobra.Command {
 	o := ringOptions{
-		Sizes: []int{64, 256, 1024, 8192, 65536}, Rounds: 2, Duration: 2 * time.Second, WarmUp: 500 * time.Millisecond,
+		turns: turns{2, 2 * time.Second, 500 * time.Millisecond}, Sizes: []int{64, 256, 1024, 8192, 65536},
 		Deaths: 1, Members: []int{3, 5, 7, 9}, Dir: os.TempDir(), Output: "perf/results/ring.json", Plot: "perf/results/ring-members.svg",
 	}
-	c := &cobra.Command{
-		Use:   "ring",
-		Short: "Our ring against corosync's, in three network namespaces (root)",
-		Args:  cobra.NoArgs,
-		RunE:  func(c *cobra.Command, _ []string) error { return o.run(c.Context()) },
-	}
+	c := benchCommand("ring", "Our ring against corosync's, in three network namespaces (root)", o.run)
 	f := c.Flags()
 	f.IntSliceVar(&o.Sizes, "sizes", o.Sizes, "of messages, in bytes")
-	f.IntVar(&o.Rounds, "rounds", o.Rounds, "how often each system is measured")
-	f.DurationVar(&o.Duration, "duration", o.Duration, "how long each time")
-	f.DurationVar(&o.WarmUp, "warm-up", o.WarmUp, "how long to run before that")
+	o.flags(f)
 	f.IntVar(&o.Deaths, "deaths", o.Deaths, "how often a member is killed")
 	f.IntSliceVar(&o.Members, "members", o.Members, "rings of ours to compare; empty is none")
 	f.StringVar(&o.Dir, "dir", o.Dir, "where corosync keeps its files; it does not see what is below /run and /dev/shm")
-	f.StringVar(&o.Output, "output", o.Output, "where the results go; empty is nowhere")
+	o.Output.flag(f)
 	f.StringVar(&o.Plot, "plot", o.Plot, "where the drawing of rings of several sizes goes")
 	return c
 }
@@ -96,11 +87,10 @@ func (o *ringOptions) run(ctx context.Context) error {
 			return err
 		}
 		res.summarise()
-		res.print(os.Stdout)
-		if o.Output == "" {
-			return nil
+		if err := o.Output.keep(res, os.Stdout); err != nil || o.Output == "" {
+			return err
 		}
-		return errors.Join(keep(o.Output, res), o.plot(res))
+		return o.plot(res)
 	})
 }
 

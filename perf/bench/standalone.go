@@ -23,16 +23,11 @@ func standaloneCells() []cell {
 
 func standaloneCommand() *cobra.Command {
 	o := compareOptions{
-		Systems: []string{qpidd, rabbitmq}, Rounds: 3, Duration: 3 * time.Second, WarmUp: time.Second,
-		Binary: "bin/qpidd", Dir: "/dev/shm", Output: "perf/results/standalone.json",
+		Systems: []string{qpidd, rabbitmq}, turns: turns{3, 3 * time.Second, time.Second},
+		ours:     ours{Binary: "bin/qpidd", Dir: "/dev/shm", Output: "perf/results/standalone.json"},
 		AckEvery: load.Defaults().AckEvery, alone: true,
 	}
-	c := &cobra.Command{
-		Use:   "standalone",
-		Short: "One broker without a cluster, against RabbitMQ with a classic queue",
-		Args:  cobra.NoArgs,
-		RunE:  func(c *cobra.Command, _ []string) error { return o.run(c.Context()) },
-	}
-	o.flags(c.Flags())
+	c := benchCommand("standalone", "One broker without a cluster, against RabbitMQ with a classic queue", o.run)
+	o.compareFlags(c.Flags())
 	return c
 }

@@ -15,21 +15,16 @@ import (
 type tokenOptions struct {
 	Rounds int
 	WarmUp time.Duration
-	Output string
+	Output output
 }
 
 func tokenCommand() *cobra.Command {
 	o := tokenOptions{Rounds: 3, WarmUp: 300 * time.Millisecond, Output: "perf/results/token.json"}
-	c := &cobra.Command{
-		Use:   "token",
-		Short: "Rings of which one member sends, whose token the members or the kernel pass on (root)",
-		Args:  cobra.NoArgs,
-		RunE:  func(c *cobra.Command, _ []string) error { return o.run(c.Context()) },
-	}
+	c := benchCommand("token", "Rings of which one member sends, whose token the members or the kernel pass on (root)", o.run)
 	f := c.Flags()
 	f.IntVar(&o.Rounds, "rounds", o.Rounds, "how often each ring is measured")
 	f.DurationVar(&o.WarmUp, "warm-up", o.WarmUp, "how long to run before that")
-	f.StringVar(&o.Output, "output", o.Output, "where the results go; empty is nowhere")
+	o.Output.flag(f)
 	return c
 }
 
@@ -105,11 +100,7 @@ func (o *tokenOptions) run(ctx context.Context) error {
 			}
 		}
 		res.targets()
-		res.print(os.Stdout)
-		if o.Output == "" {
-			return nil
-		}
-		return keep(o.Output, res)
+		return o.Output.keep(res, os.Stdout)
 	})
 }
 

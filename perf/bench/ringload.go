@@ -212,23 +212,34 @@ func latencyOf(end string) (l ringLatency, err error) {
 	return l, err
 }
 
-// idle is the cores that a member uses while nobody sends.
-func (s *ringSystem) idle(ctx context.Context, hosts int, measure time.Duration) (cores float64, err error) {
-	var list []*loadProcess
+// watch has a member on each host that only watches, and waits until all are in one view. Stop
+// ends them, also those that are up when it fails.
+func (s *ringSystem) watch(ctx context.Context, hosts int) (list []*loadProcess, stop func(), err error) {
+	stop = func() {
+		for _, p := range list {
+			p.stop()
+		}
+	}
 	for host := range hosts {
 		p, err := s.run(ctx, host, strconv.Itoa(hosts), "watch", "0", "0", "0", "0")
 		if err != nil {
-			return 0, err
+			return list, stop, err
 		}
-		defer p.stop()
 		list = append(list, p)
 	}
 	for _, p := range list {
 		if err := p.awaitView(ctx, hosts); err != nil {
-			return 0, err
+			return list, stop, err
 		}
 	}
-	if err := pause(ctx, time.Second); err != nil {
+	return list, stop, pause(ctx, time.Second)
+}
+
+// idle is the cores that a member uses while nobody sends.
+func (s *ringSystem) idle(ctx context.Context, hosts int, measure time.Duration) (cores float64, err error) {
+	list, stop, err := s.watch(ctx, hosts)
+	defer stop()
+	if err != nil {
 		return 0, err
 	}
 	var before, after time.Duration
@@ -278,21 +289,9 @@ func (p *loadProcess) viewAt(ctx context.Context, members int) (time.Duration, e
 
 // survived tells how long the others take to go on without the last host, which is killed.
 func (s *ringSystem) survived(ctx context.Context, hosts int) (longest time.Duration, err error) {
-	var list []*loadProcess
-	for host := range hosts {
-		p, err := s.run(ctx, host, strconv.Itoa(hosts), "watch", "0", "0", "0", "0")
-		if err != nil {
-			return 0, err
-		}
-		defer p.stop()
-		list = append(list, p)
-	}
-	for _, p := range list {
-		if err := p.awaitView(ctx, hosts); err != nil {
-			return 0, err
-		}
-	}
-	if err := pause(ctx, time.Second); err != nil {
+	list, stop, err := s.watch(ctx, hosts)
+	defer stop()
+	if err != nil {
 		return 0, err
 	}
 	killed := monotonic()

@@ -69,7 +69,8 @@ func (s *sender) add(to *sockaddr, datagrams []wire.Datagram) {
 	h := &s.msgs[i].hdr
 	h.Namelen = to.len
 	h.Iov = &s.iovs[s.iovUsed]
-	vectors := s.gather(datagrams)
+	vectors, _ := Gather(s.iovs[s.iovUsed:], datagrams)
+	s.iovUsed += vectors
 	h.SetIovlen(vectors)
 	h.Control = nil
 	h.SetControllen(0)
@@ -118,27 +119,6 @@ func segments(datagrams []wire.Datagram, limit int) int {
 		}
 	}
 	return len(datagrams)
-}
-
-// gather lists the memory of datagrams, joining what lies together.
-func (s *sender) gather(datagrams []wire.Datagram) int {
-	vectors := 0
-	var end uintptr
-	for _, d := range datagrams {
-		base := unsafe.SliceData(d.Data)
-		if vectors > 0 && uintptr(unsafe.Pointer(base)) == end {
-			last := &s.iovs[s.iovUsed-1]
-			last.SetLen(int(last.Len) + len(d.Data))
-		} else {
-			v := &s.iovs[s.iovUsed]
-			v.Base = base
-			v.SetLen(len(d.Data))
-			s.iovUsed++
-			vectors++
-		}
-		end = uintptr(unsafe.Pointer(base)) + uintptr(len(d.Data))
-	}
-	return vectors
 }
 
 // flush sends the batch. A message the kernel refuses is dropped, after the causes that pass.

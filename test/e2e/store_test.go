@@ -2,15 +2,12 @@ package e2e
 
 import (
 	"context"
-	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	rabbit "github.com/rabbitmq/amqp091-go"
 
@@ -37,21 +34,7 @@ func cycles(t testing.TB, usual int) int {
 func TestKillOneWithStore(t *testing.T) {
 	short(t)
 	c := harness.StartStored(t, 1)
-	for i := range cycles(t, 8) {
-		s := load.NewStage(t, c)
-		s.Ledger.AcksLost = true
-		s.Run(s.Publishing, 0, s.Publish091("old"))
-		s.Run(s.Publishing, 0, s.Publish100("new"))
-		s.Run(s.Consuming, 0, s.Consume091("consumer", false))
-		s.Await(t, "load", 200+rand.IntN(300), 100, 0)
-		c.Kill(0)
-		started := time.Now()
-		c.Restart(0)
-		s.Await(t, "load after the kill", 100, 100, 0)
-		t.Logf("cycle %d: it served again %v after the kill", i, time.Since(started).Round(time.Millisecond))
-		s.Settle(t)
-		s.StopConsuming()
-	}
+	load.Outages(t, c, cycles(t, 8), c.Kill)
 }
 
 // TestKillAllWithStores kills members of a cluster with stores: any of them, or all at once.
@@ -59,27 +42,7 @@ func TestKillOneWithStore(t *testing.T) {
 func TestKillAllWithStores(t *testing.T) {
 	short(t)
 	c := harness.StartStored(t, 3)
-	for i := range cycles(t, 5) {
-		s := load.NewStage(t, c)
-		s.Ledger.AcksLost = true
-		for k := range c.Brokers {
-			s.Run(s.Publishing, k, s.Publish091(fmt.Sprintf("old%d", k)))
-			s.Run(s.Publishing, k, s.Publish100(fmt.Sprintf("new%d", k)))
-		}
-		s.Run(s.Consuming, rand.IntN(3), s.Consume091("consumer", false))
-		s.Await(t, "load", 300+rand.IntN(300), 100, 0)
-		victims := rand.Perm(3)[:1+rand.IntN(3)]
-		if i == 0 {
-			victims = []int{0, 1, 2}
-		}
-		started := time.Now()
-		c.Kill(victims...)
-		c.RestartTogether(victims...)
-		s.Await(t, "load after the kill", 300, 100, 0)
-		t.Logf("cycle %d: %v killed, all well %v later", i, victims, time.Since(started).Round(time.Millisecond))
-		s.Settle(t)
-		s.StopConsuming()
-	}
+	load.Outages(t, c, cycles(t, 5), c.Kill)
 }
 
 // TestStoresMixedUp starts brokers with stores that are not theirs: that of another cluster, and a

@@ -84,7 +84,8 @@ func (s *sender) put(t *frame.Template, datagrams []wire.Datagram) {
 	s.counts[i], s.parts[i], s.datagrams[i] = len(datagrams), t, datagrams
 	first := s.iovUsed
 	s.iovUsed++
-	total := s.gather(datagrams)
+	vectors, total := link.Gather(s.iovs[s.iovUsed:], datagrams)
+	s.iovUsed += vectors
 	head := s.heads[i][:]
 	v := (*virtio)(unsafe.Pointer(&head[0]))
 	*v = virtio{flags: needsChecksum, start: uint16(t.UDP()), offset: 6, length: uint16(t.Length())}
@@ -97,26 +98,6 @@ func (s *sender) put(t *frame.Template, datagrams []wire.Datagram) {
 	h := &s.msgs[i].hdr
 	h.Iov = &s.iovs[first]
 	h.SetIovlen(s.iovUsed - first)
-}
-
-// gather lists the memory of datagrams, joining what lies together, and returns its length.
-func (s *sender) gather(datagrams []wire.Datagram) (total int) {
-	var end uintptr
-	for i, d := range datagrams {
-		base := unsafe.SliceData(d.Data)
-		if i > 0 && uintptr(unsafe.Pointer(base)) == end {
-			last := &s.iovs[s.iovUsed-1]
-			last.SetLen(int(last.Len) + len(d.Data))
-		} else {
-			v := &s.iovs[s.iovUsed]
-			v.Base = base
-			v.SetLen(len(d.Data))
-			s.iovUsed++
-		}
-		end = uintptr(unsafe.Pointer(base)) + uintptr(len(d.Data))
-		total += len(d.Data)
-	}
-	return total
 }
 
 func (s *sender) call(at, end int) (int, unix.Errno) {

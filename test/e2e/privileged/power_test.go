@@ -52,19 +52,7 @@ func TestPowerFailure(t *testing.T) {
 	for _, kind := range harness.FileSystems {
 		t.Run(kind, func(t *testing.T) {
 			c, disks := onDisks(t, kind, 1)
-			for range 3 {
-				s := load.NewStage(t, c)
-				s.Ledger.AcksLost = true
-				s.Run(s.Publishing, 0, s.Publish091("old"))
-				s.Run(s.Publishing, 0, s.Publish100("new"))
-				s.Run(s.Consuming, 0, s.Consume091("consumer", false))
-				s.Await(t, "load", 200+rand.IntN(300), 100, 0)
-				cutPower(t, c, disks, 0)
-				c.Restart(0)
-				s.Await(t, "load after the cut", 100, 100, 0)
-				s.Settle(t)
-				s.StopConsuming()
-			}
+			load.Outages(t, c, 3, func(victims ...int) { cutPower(t, c, disks, victims...) })
 		})
 	}
 }
@@ -72,25 +60,7 @@ func TestPowerFailure(t *testing.T) {
 // TestPowerFailureOfAll has three brokers lose their power at the same moment, or some of them.
 func TestPowerFailureOfAll(t *testing.T) {
 	c, disks := onDisks(t, "ext4", 3)
-	for round := range 4 {
-		s := load.NewStage(t, c)
-		s.Ledger.AcksLost = true
-		for k := range c.Brokers {
-			s.Run(s.Publishing, k, s.Publish091(fmt.Sprintf("old%d", k)))
-			s.Run(s.Publishing, k, s.Publish100(fmt.Sprintf("new%d", k)))
-		}
-		s.Run(s.Consuming, rand.IntN(3), s.Consume091("consumer", false))
-		s.Await(t, "load", 300+rand.IntN(300), 100, 0)
-		victims := rand.Perm(3)[:1+rand.IntN(3)]
-		if round == 0 {
-			victims = []int{0, 1, 2}
-		}
-		cutPower(t, c, disks, victims...)
-		c.RestartTogether(victims...)
-		s.Await(t, "load after the cut", 300, 100, 0)
-		s.Settle(t)
-		s.StopConsuming()
-	}
+	load.Outages(t, c, 4, func(victims ...int) { cutPower(t, c, disks, victims...) })
 }
 
 // TestFlushFails has one member's disk fail a flush, or a write, and work again at once: the member says so

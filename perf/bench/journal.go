@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -102,7 +104,7 @@ func (o *journalOptions) measure(ctx context.Context, dir string) (*journalResul
 		"fio writes a file over and over with direct I/O, blocks as long as the journal's runs were on average and %d in flight, "+
 		"or 4 KiB and one fdatasync each. Recovery is without a checkpoint, from files that are not in memory. Then publishers with "+
 		"one durable message each under way, at one broker and at one of three, which all write to this disk, load generator on the "+
-		"same host; and once more on a disk of which nothing else is slow but that a flush takes %v. Ratios are of one round, and their medians count",
+		"same host; each beside a server that only writes, flushes and answers, on the same disk; and once more on a disk of which nothing else is slow but that a flush takes %v. Ratios are of one round, and their medians count",
 		o.Rounds, o.Seconds, disk.DefaultDepth, slowFlush)
 	err = o.withLog(filepath.Join(dir, "journal"), func(d *logDriver) error {
 		_, res.Disk, _ = strings.Cut(d.disk.Describe(), ": ")
@@ -234,5 +236,9 @@ func (res *journalResults) groupTarget(name string, n int, ratios []float64) {
 func (res *journalResults) print(w io.Writer) {
 	res.printMachine(w)
 	fmt.Fprintf(w, "%s; %s\n\n", res.Disk, res.Fio)
+	for _, name := range slices.Sorted(maps.Keys(res.Medians)) {
+		fmt.Fprintf(w, "%8.2f  %s\n", res.Medians[name], name)
+	}
+	fmt.Fprintln(w)
 	res.printTargets(w)
 }

@@ -22,6 +22,8 @@ type brokerFigures struct {
 	P99        int64   `json:"confirm_p99_us"`
 	FioPerS    float64 `json:"fio_flushes_per_s"`
 	Ratio      float64 `json:"messages_per_fio_flush"`
+	// Floor is what a server reaches that only flushes and answers.
+	Floor float64 `json:"server_that_only_flushes_per_s"`
 }
 
 // clusterNodes is how many members the cluster has that a broker alone is compared with.
@@ -61,9 +63,13 @@ func (o *journalOptions) cluster(ctx context.Context, dir string, nodes int, flu
 			if err != nil {
 				return err
 			}
-			b := brokerFigures{nodes, flush.Seconds() * 1000, n, report.ConfirmedPerSecond, report.Confirm.P50, report.Confirm.P99, theirs.PerSecond, report.ConfirmedPerSecond / theirs.PerSecond}
-			fmt.Fprintf(os.Stderr, "%d brokers, %3d publishers: %.0f messages/s, confirmed in %d us, p99 %d; fio %.0f flushes/s; ratio %.2f\n",
-				nodes, n, b.PerSecond, b.P50, b.P99, b.FioPerS, b.Ratio)
+			least, err := floor(ctx, filepath.Join(dir, "floor"), n, l.WarmUp, l.Duration)
+			if err != nil {
+				return err
+			}
+			b := brokerFigures{nodes, flush.Seconds() * 1000, n, report.ConfirmedPerSecond, report.Confirm.P50, report.Confirm.P99, theirs.PerSecond, report.ConfirmedPerSecond / theirs.PerSecond, least}
+			fmt.Fprintf(os.Stderr, "%d brokers, %3d publishers: %.0f messages/s, confirmed in %d us, p99 %d; fio %.0f flushes/s; ratio %.2f; a server that only flushes %.0f/s\n",
+				nodes, n, b.PerSecond, b.P50, b.P99, b.FioPerS, b.Ratio, b.Floor)
 			res.Brokers = append(res.Brokers, b)
 		}
 	}
@@ -91,15 +97,18 @@ func (res *journalResults) judgeBrokers() {
 	}
 	rate := func(b *brokerFigures) float64 { return b.PerSecond }
 	ratio := func(b *brokerFigures) float64 { return b.Ratio }
+	least := func(b *brokerFigures) float64 { return b.Floor / b.FioPerS }
 	for _, n := range publishers {
 		ratios := of(1, n, 0, ratio)
 		if len(ratios) == 0 {
 			continue
 		}
 		res.groupTarget(fmt.Sprintf("%d publishers at a broker, messages for each of fio's flushes", n), n, ratios)
+		res.Medians[fmt.Sprintf("%d clients of a server that only flushes and answers, for each of fio's flushes", n)] = middle(of(1, n, 0, least))
 		res.Medians[fmt.Sprintf("%d publishers, three brokers against one", n)] = middle(of(clusterNodes, n, 0, rate)) / middle(of(1, n, 0, rate))
 		if ratios = of(1, n, slowFlush, ratio); len(ratios) > 0 {
 			res.groupTarget(fmt.Sprintf("%d publishers at a broker, a flush takes %v, messages for each of fio's flushes", n, slowFlush), n, ratios)
+			res.Medians[fmt.Sprintf("%d clients of a server that only flushes and answers, a flush takes %v, for each of fio's flushes", n, slowFlush)] = middle(of(1, n, slowFlush, least))
 		}
 	}
 }

@@ -31,7 +31,7 @@ func main() {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(clusterCommand(), failoverCommand(), joinCommand(), memoryCommand(), standaloneCommand(), journalCommand(), buildsCommand(), ringCommand(), linkCommand(), tokenCommand())
+	root.AddCommand(clusterCommand(), failoverCommand(), joinCommand(), memoryCommand(), standaloneCommand(), journalCommand(), buildsCommand(), ringCommand(), linkCommand(), tokenCommand(), floorCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -238,4 +239,23 @@ func TestStopTellsClients(t *testing.T) {
 	case <-ctx.Done():
 		t.Error("the client was not told")
 	}
+}
+
+// TestStopWaitsForNobody sees that a client of which the engine hears only when the others have been
+// disconnected does not keep the broker from ending.
+func TestStopWaitsForNobody(t *testing.T) {
+	b := startBroker(t, "--no-data-dir", "--auth=no")
+	b.engine.call(func(time.Duration) { b.engine.part() })
+	sock, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", b.Port()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sock.Close()
+	if err := sock.SetReadDeadline(time.Now().Add(2 * lingerTime)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(sock); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("the client was not disconnected")
+	}
+	b.Stop()
 }

@@ -41,6 +41,7 @@ type engine struct {
 	next   time.Duration // when the pure parts want to be ticked; 0 is never
 	stop   bool
 	held   bool   // clients that publish are to wait
+	parted bool   // clients have been told that this broker shuts down
 	lost   bool   // what is to be applied cannot be read back
 	number uint64 // of messages, when alone
 	failed error
@@ -244,6 +245,9 @@ func (e *engine) takeInbox(now time.Duration) {
 			e.clients[m.client.id] = m.client
 			m.client.hold(e.held)
 			e.node.Connect(m.client.id)
+			if e.parted { // it was let in just before that
+				m.client.shut(shuttingDown)
+			}
 		case msgDisconnect:
 			delete(e.clients, m.client.id)
 			e.node.Disconnect(now, m.client.id)
@@ -256,6 +260,16 @@ func (e *engine) takeInbox(now time.Duration) {
 		}
 	}
 	clear(e.taken)
+}
+
+const shuttingDown = "this broker is shutting down"
+
+// part disconnects the clients, and those of which the engine has yet to hear.
+func (e *engine) part() {
+	e.parted = true
+	for _, c := range e.clients {
+		c.shut(shuttingDown)
+	}
 }
 
 // maxPooled is the size up to which the memory of requests is used again: a large message's

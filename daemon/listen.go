@@ -102,11 +102,7 @@ func (b *Broker) Stop() {
 	for _, l := range b.listener {
 		l.Close()
 	}
-	b.engine.tell(message{kind: msgDo, do: func(time.Duration) {
-		for _, c := range b.engine.clients {
-			c.shut("this broker is shutting down")
-		}
-	}})
+	b.engine.tell(message{kind: msgDo, do: func(time.Duration) { b.engine.part() }})
 	b.await(func() bool {
 		b.mu.Lock()
 		defer b.mu.Unlock()

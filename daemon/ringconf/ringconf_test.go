@@ -88,6 +88,38 @@ func TestOpenais(t *testing.T) {
 	}
 }
 
+// TestTuned: what a file says of joins, heartbeats, and tokens that are kept; a heartbeat that is none
+// is named.
+func TestTuned(t *testing.T) {
+	const text = "totem {\n\tversion: 2\n\ttransport: udp\n\tsend_join: 80\n\theartbeat_failures_allowed: 3\n\tmax_network_delay: 40\n\tcancel_token_hold_on_retransmit: yes\n\ttoken: 4200\n}\n"
+	file := write(t, filepath.Join(t.TempDir(), "corosync.conf"), text)
+	s, said, err := load(t, file, "--bindnetaddr=127.0.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d, ok := s.Totem.Heartbeat(); d != 3040*time.Millisecond || !ok || s.Totem.SendJoin != 80*time.Millisecond || !s.Totem.CancelTokenHoldOnRetransmit {
+		t.Errorf("heartbeat %v %v of %+v", d, ok, s.Totem)
+	}
+	if strings.Contains(said, "send_join") || strings.Contains(said, "heartbeat") || strings.Contains(said, "max_network_delay") || strings.Contains(said, "cancel_token") {
+		t.Error(said)
+	}
+	for _, x := range []struct{ failures, token string }{{"5", ""}, {"4294967295", ""}, {"3", "--token=300ms"}} {
+		file = write(t, file, strings.Replace(text, "allowed: 3", "allowed: "+x.failures, 1))
+		args := []string{"--bindnetaddr=127.0.0.1"}
+		if x.token != "" {
+			file = write(t, file, strings.Replace(text, "delay: 40", "delay: 140", 1))
+			args = append(args, x.token)
+		}
+		s, said, err = load(t, file, args...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d, ok := s.Totem.Heartbeat(); ok || !strings.Contains(said, ":5: heartbeat_failures_allowed is "+x.failures) || !strings.Contains(said, "are not less than token") {
+			t.Errorf("%v: heartbeat %v; it said %s", x, d, said)
+		}
+	}
+}
+
 // TestOptionsOverride: each option that the file has, too.
 func TestOptionsOverride(t *testing.T) {
 	file := write(t, filepath.Join(t.TempDir(), "corosync.conf"), `totem {

@@ -64,9 +64,11 @@ func fromOptions(o *config.Options) (*Setup, error) {
 		return nil, err
 	}
 	s := &Setup{
-		At:    at,
-		Link:  link.Config{Transport: link.Multicast, Port: uint16(o.McastPort), Group: link.MulticastAddr(o.ClusterName, at.Address.Is6(), 0)},
-		Totem: totem.Config{Nodes: o.ClusterSize, Token: o.Token, NetMTU: defaultNetMTU},
+		At:   at,
+		Link: link.Config{Transport: link.Multicast, Port: uint16(o.McastPort), Group: link.MulticastAddr(o.ClusterName, at.Address.Is6(), 0)},
+		// Nobody has asked for a ring that rests while packets are lost: who does not receive them is
+		// left behind soon.
+		Totem: totem.Config{Nodes: o.ClusterSize, Token: o.Token, NetMTU: defaultNetMTU, CancelTokenHoldOnRetransmit: true},
 		Votes: 1, ExpectedVotes: uint32(max(o.ClusterSize, 1)), Quorum: cluster.All(o.ClusterSize),
 		TokenWarning: conf.DefaultTokenWarning,
 	}
@@ -157,9 +159,11 @@ func fromFile(c *conf.Config, o *config.Options, say func(string)) (*Setup, erro
 	s := &Setup{
 		Totem: totem.Config{
 			Token: times.Token, TokenRetransmit: times.TokenRetransmit, Hold: times.Hold,
-			Join: times.Join, Consensus: times.Consensus, Merge: times.Merge,
+			Join: times.Join, SendJoin: t.SendJoin, Consensus: times.Consensus, Merge: times.Merge,
 			FailRecvConst: t.FailRecvConst, SeqnoUnchangedConst: t.SeqnoUnchangedConst, MissCountConst: t.MissCountConst,
-			NetMTU: min(t.NetMTU, mostNetMTU),
+			HeartbeatFailuresAllowed: t.HeartbeatFailuresAllowed, MaxNetworkDelay: t.MaxNetworkDelay,
+			CancelTokenHoldOnRetransmit: t.CancelTokenHoldOnRetransmit,
+			NetMTU:                      min(t.NetMTU, mostNetMTU),
 		},
 		TokenWarning: t.TokenWarning, nodeID: t.NodeID, clearHighBit: t.ClearNodeHighBit,
 	}
@@ -169,6 +173,10 @@ func fromFile(c *conf.Config, o *config.Options, say func(string)) (*Setup, erro
 	}
 	if c.Given("totem.max_messages") {
 		s.Totem.MaxMessages = t.MaxMessages
+	}
+	if _, ok := s.Totem.Heartbeat(); !ok && t.HeartbeatFailuresAllowed > 0 {
+		say(fmt.Sprintf("%s: heartbeat_failures_allowed is %d: so many times token_retransmit, which is %v, and max_network_delay, which is %v, are not less than token, which is %v; the heartbeat is off, as with corosync",
+			c.Where("totem.heartbeat_failures_allowed"), t.HeartbeatFailuresAllowed, s.Totem.TokenRetransmit, s.Totem.MaxNetworkDelay, s.Totem.Token))
 	}
 	self, err := s.place(c, o, say)
 	if err != nil {

@@ -38,7 +38,6 @@ const (
 	elsewhere = "accepted, and without effect here"
 	rrp       = "accepted, and without effect: redundant rings are gone since corosync 3"
 	old       = "accepted, and without effect: gone since corosync 2"
-	heartbeat = "accepted, and without effect: a death is told by the token and by the members' connections"
 )
 
 // table is every directive by its path.
@@ -79,8 +78,8 @@ func (p *parser) totem() map[string]directive {
 		"totem.miss_count_const":                {rangeOf(1, maxU8, &t.MissCountConst), ""},
 		"totem.fail_recv_const":                 {rangeOf(1, maxRotations, &t.FailRecvConst), ""},
 		"totem.seqno_unchanged_const":           {rangeOf(1, maxRotations, &t.SeqnoUnchangedConst), ""},
-		"totem.heartbeat_failures_allowed":      {number(maxU32, &t.HeartbeatFailuresAllowed), heartbeat},
-		"totem.cancel_token_hold_on_retransmit": {p.yesNo(&t.CancelTokenHoldOnRetransmit), elsewhere},
+		"totem.heartbeat_failures_allowed":      {number(maxU32, &t.HeartbeatFailuresAllowed), ""},
+		"totem.cancel_token_hold_on_retransmit": {p.yesNo(&t.CancelTokenHoldOnRetransmit), ""},
 	}
 }
 
@@ -94,11 +93,11 @@ func (p *parser) timers() map[string]directive {
 		"totem.token_warning":                       {number(100, &t.TokenWarning), ""},
 		"totem.hold":                                {millis(&t.Hold), ""},
 		"totem.join":                                {millis(&t.Join), ""},
-		"totem.send_join":                           {zeroMillis(&t.SendJoin), elsewhere},
+		"totem.send_join":                           {zeroMillis(&t.SendJoin), ""},
 		"totem.consensus":                           {millis(&t.Consensus), ""},
 		"totem.merge":                               {millis(&t.Merge), ""},
 		"totem.downcheck":                           {millis(&t.Downcheck), elsewhere},
-		"totem.max_network_delay":                   {millis(&t.MaxNetworkDelay), heartbeat},
+		"totem.max_network_delay":                   {millis(&t.MaxNetworkDelay), ""},
 	}
 }
 

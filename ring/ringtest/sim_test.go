@@ -51,6 +51,7 @@ func (w *world) config(i int) cpg.Config {
 			Node: wire.NodeID(i + 1), RingSeq: w.seqs[i],
 			Token: 200 * time.Millisecond, Join: 20 * time.Millisecond, Merge: 50 * time.Millisecond,
 			MaxMessages: 8, WindowSize: 24, MaxWindow: 24 << w.net.Rand.IntN(3), NetMTU: 400, MaxNetMTU: 400 << w.net.Rand.IntN(3), FailRecvConst: 200, Plain: w.chance(20),
+			SendJoin: time.Duration(w.pid%3) * 5 * time.Millisecond, HeartbeatFailuresAllowed: int(w.pid % 4), CancelTokenHoldOnRetransmit: w.pid%2 == 0,
 		},
 	}
 }

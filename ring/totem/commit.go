@@ -96,6 +96,7 @@ func (m *Machine) enterCommit() {
 	m.state = Commit
 	m.flow.begin(&m.cfg)
 	m.timers.stop(timerJoin)
+	m.timers.stop(timerSendJoin)
 	m.timers.stop(timerConsensus)
 	m.restartTokenTimers()
 	m.passCommit()

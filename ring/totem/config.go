@@ -28,12 +28,24 @@ type Config struct {
 	TokenRetransmit            time.Duration // repeat the token, Token/(retransmits+0.2)
 	Hold                       time.Duration // pause of the idle token, 0.8*TokenRetransmit-10 ms
 	Join                       time.Duration // repeat a join, 50 ms
+	SendJoin                   time.Duration // a join is put off by up to so much, 0: it is not
 	Consensus                  time.Duration // give up on silent nodes, 1.2*Token
 	Merge                      time.Duration // idle time before looking for other rings, 200 ms
 
+	// HeartbeatFailuresAllowed, if it is not 0, is how many times in a row a token may have to be
+	// repeated before it counts as lost, which may be well before Token is over. MaxNetworkDelay,
+	// 50 ms, is how long the last time may take.
+	HeartbeatFailuresAllowed int
+	MaxNetworkDelay          time.Duration
+
 	FailRecvConst       int // visits without progress before we take ourselves for deaf, 2500
 	SeqnoUnchangedConst int // idle rotations before the token is held, 30
-	MissCountConst      int // visits before a missing packet is asked for, 5
+	// CancelTokenHoldOnRetransmit keeps a ring turning while packets are asked for. Else it comes
+	// to rest after SeqnoUnchangedConst rotations without a new one, and what is asked for is
+	// multicast again once each Hold: a network that loses too much is not loaded with more.
+	CancelTokenHoldOnRetransmit bool
+
+	MissCountConst int // visits before a missing packet is asked for, 5
 
 	// MaxMessages is how many packets one member multicasts in a visit, WindowSize how many
 	// all members together in a rotation. corosync has 17 and 50. Ours:
@@ -100,6 +112,7 @@ func (c Config) WithDefaults() Config {
 	duration(&c.Join, 50*time.Millisecond)
 	duration(&c.Consensus, c.Token*12/10)
 	duration(&c.Merge, 200*time.Millisecond)
+	duration(&c.MaxNetworkDelay, 50*time.Millisecond)
 	number(&c.FailRecvConst, 2500)
 	number(&c.SeqnoUnchangedConst, 30)
 	number(&c.MissCountConst, 5)
@@ -113,6 +126,15 @@ func (c Config) WithDefaults() Config {
 	number(&c.MaxPacketBytes, wire.MaxPacketBytes)
 	number(&c.MaxNetMTU, c.NetMTU)
 	return c
+}
+
+// Heartbeat is, with the defaults filled in, after which time without the token it counts as
+// lost; not ok: after Token, as nobody wants less or it would not be less.
+func (c Config) Heartbeat() (d time.Duration, ok bool) {
+	if f := c.HeartbeatFailuresAllowed; f > 0 && time.Duration(f) <= c.Token/c.TokenRetransmit {
+		d = time.Duration(f)*c.TokenRetransmit + c.MaxNetworkDelay
+	}
+	return d, 0 < d && d < c.Token
 }
 
 // Validate checks a configuration with its defaults filled in.

@@ -30,7 +30,7 @@
 //
 // Files: machine (entry and dispatch), gather, commit, recovery, install (the two
 // configurations), token (a visit), request (retransmission), flow, frames, hold, marks, mcast, output,
-// damper, queue, timers, sets. "Section n" in comments means docs/ring-protocol.md.
+// damper, dice, queue, timers, sets. "Section n" in comments means docs/ring-protocol.md.
 //
 // Departures from the protocol as corosync has it; none is visible to a peer as an error:
 //   - Packets to ourselves do not touch the network (corosync loops them through sockets).
@@ -39,6 +39,8 @@
 //   - A member that cannot get a held token asks for it again every Join interval.
 //   - In Commit, a join of a future member that knows more than we ends the attempt at once;
 //     corosync waits for the loss of the commit token.
+//   - A join that waits for send_join does not keep the member from everything else meanwhile, and
+//     tells what is known when it leaves; corosync sleeps. A leave does not wait.
 //   - A join that tells nothing new does not make us gather anew and send ours again.
 //   - Who agrees with the one that forms the ring tells it at once, and a join that made us
 //     gather counts as its sender's consent if it says what we say then; corosync waits for
@@ -60,5 +62,10 @@
 //   - The pause check (corosync drops joins queued while the process slept) is left out:
 //     stale joins are told by their ring number.
 //   - Where all members announce that they understand it, the token has marks (marks.go).
+//   - A ring that rests though packets are asked for counts its rotations for fail_recv_const as
+//     if it did not; it rests in operation only, corosync in recovery, too.
+//   - The heartbeat runs from where a member passes the token on, also one that has kept it, and ends
+//     with the ring that it is for; corosync's does not run where a kept token is let go, and one
+//     that was started before ends the gathering that a join began.
 //   - A sender that has used up the window may still send one packet a visit.
 package totem

@@ -15,19 +15,32 @@ func (m *Machine) enterGather() {
 	m.quitRecovery()
 	m.stats.Gathers++
 	m.discard = true
-	m.holding, m.idle, m.wanted = false, false, false
+	m.holding, m.idle, m.slow, m.wanted = false, false, false, false
 	m.selfCommit, m.selfToken = false, false
 	m.recovery.started = false
 	m.proc.add(m.self)
 	m.state = Gather
 	m.consensus = append(m.consensus[:0], m.self)
-	m.timers = timers{}
+	m.timers = timers{timerSendJoin: m.timers[timerSendJoin]}
 	m.sendJoin()
 	m.timers.start(timerConsensus, m.now+m.cfg.Consensus)
 }
 
-// sendJoin multicasts our two lists and has ourselves hear them too.
+// sendJoin tells our two lists: at once, or after a random time up to SendJoin, so that the joins
+// of a large ring do not all come in the same moment. One that waits already tells what there is to
+// tell when it leaves, so that whoever learns something again and again is heard all the same.
 func (m *Machine) sendJoin() {
+	switch {
+	case m.state != Gather || m.timers.running(timerSendJoin):
+	case m.cfg.SendJoin > 0:
+		m.timers.start(timerSendJoin, m.now+m.dice.upTo(m.cfg.SendJoin))
+	default:
+		m.sendJoinNow()
+	}
+}
+
+// sendJoinNow multicasts our two lists and has ourselves hear them too.
+func (m *Machine) sendJoinNow() {
 	if m.state != Gather {
 		return
 	}

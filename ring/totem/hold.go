@@ -38,7 +38,9 @@ func (m *Machine) decideHold(sent, repaired bool) {
 	}
 	m.timers.stop(timerWant)
 	if m.representative() {
-		quiet := m.state == Operational && !sent && !repaired && m.token.Aru == m.token.Seq
+		lacking := repaired || m.token.Aru != m.token.Seq
+		quiet := m.state == Operational && !sent && (!lacking || m.tired(1))
+		m.slow = quiet && lacking
 		m.holding = quiet && m.unchanged > m.idleVisits() && m.source.Packets() == 0
 		if m.holding {
 			m.timers.start(timerHold, m.now+m.cfg.Hold)
@@ -46,9 +48,16 @@ func (m *Machine) decideHold(sent, repaired bool) {
 		return
 	}
 	m.idle = m.unchanged >= m.cfg.SeqnoUnchangedConst
+	m.slow = m.state == Operational && m.tired(0) && m.token.Aru != m.token.Seq
 	if m.idle && m.source.Packets() > 0 {
 		m.timers.start(timerWant, m.now+m.cfg.Join)
 	}
+}
+
+// tired: packets were asked for in vain, and nothing else has happened, for so long that the ring
+// rests all the same. Who keeps the token is one visit behind those that take it for kept.
+func (m *Machine) tired(behind int) bool {
+	return !m.cfg.CancelTokenHoldOnRetransmit && m.unchanged >= m.cfg.SeqnoUnchangedConst+behind
 }
 
 // idleVisits: a ring of one needs no more visits than make its packets safe.

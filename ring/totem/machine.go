@@ -46,6 +46,7 @@ type Stats struct {
 	Requested       uint64 // packets we asked others for
 	TokenRepeats    uint64
 	TokenLosses     uint64
+	Heartbeats      uint64 // of those, that heartbeat_failures_allowed told
 	Gathers         uint64
 	Deaf            uint64 // times that we failed to receive and left the ring for it
 	Rings           uint64 // rings we were in
@@ -89,6 +90,7 @@ type Machine struct {
 	leaving   nodeSet     // who said goodbye since the last configuration
 	elsewhere nodeSet     // of memb, who is not in oldRing any more
 	damper    damper
+	dice      dice      // by how much joins are put off
 	deaf      bool      // we failed to receive: the next ring is ours alone
 	join      wire.Join // decoding space
 	joinFail  nodeSet
@@ -124,10 +126,12 @@ type Machine struct {
 	unchanged int        // visits without a new packet
 	holding   bool       // we keep the token
 	idle      bool       // we believe that somebody keeps the token
+	slow      bool       // somebody keeps it though packets are asked for
 	wanted    bool       // somebody asked for the token before it came to us
 	resend    []byte     // what we passed on last
 	resendTo  wire.NodeID
 	flow      flow
+	heartbeat time.Duration // 0: none
 
 	// Packets to ourselves.
 	selfJoin, selfCommit, selfToken bool
@@ -153,6 +157,10 @@ func New(cfg Config, source Source, out *Output, now time.Duration) (*Machine, e
 		queue: newQueue(), recovered: newQueue(),
 		pool: wire.NewPool(max(sendBlockBytes, cfg.MaxNetMTU), sendBlocksKept(&cfg)),
 	}
+	if d, ok := cfg.Heartbeat(); ok {
+		m.heartbeat = d
+	}
+	m.dice = seedDice(cfg.Node, cfg.RingSeq)
 	m.flow.begin(&m.cfg)
 	m.frames.reset(1, &m.cfg)
 	m.ring = wire.RingID{Rep: m.self, Seq: cfg.RingSeq + 1}
@@ -217,6 +225,8 @@ func (m *Machine) onTimer(t timer) {
 	switch t {
 	case timerToken:
 		m.onTokenLoss()
+	case timerHeartbeat:
+		m.onHeartbeat()
 	case timerRetransmit:
 		m.repeatToken()
 	case timerHold:
@@ -225,6 +235,8 @@ func (m *Machine) onTimer(t timer) {
 		m.askForToken()
 	case timerJoin:
 		m.sendJoin()
+	case timerSendJoin:
+		m.sendJoinNow()
 	case timerConsensus:
 		m.onConsensusTimer()
 	case timerMerge:

@@ -113,8 +113,9 @@ func (m *Machine) decideKeep(sent, repaired bool) {
 		k.Quiet++
 	}
 	ours := k.Keeper == m.self
-	m.holding = ours && k.Quiet >= keepAfter && !m.wanted && m.source.Packets() == 0
-	m.idle = !ours && k.Quiet >= keepAfter-1
+	m.slow = m.state == Operational && k.Quiet == 0 && m.tired(0)
+	m.holding = ours && (k.Quiet >= keepAfter || m.slow && m.tired(1)) && !m.wanted && m.source.Packets() == 0
+	m.idle = !ours && (k.Quiet >= keepAfter-1 || m.slow)
 	m.wanted = false
 	m.timers.stop(timerWant)
 	if m.holding {

@@ -65,12 +65,15 @@ func (m *Machine) Passed(at time.Duration, token []byte) {
 	m.stats.Tokens++
 	m.stats.Passed++
 	k := &m.token.Marks
-	m.holding, m.idle, m.wanted = false, k.Keeper != m.self && k.Quiet >= keepAfter-1, false
+	m.holding, m.wanted = false, false
 	m.countIdle(&m.token)
+	m.slow = k.Quiet == 0 && m.tired(0)
+	m.idle = k.Keeper != m.self && (k.Quiet >= keepAfter-1 || m.slow)
 	m.lastAru = m.token.Aru
 	m.tokenSeq = m.token.TokenSeq - 1
 	m.timers.stop(timerWant)
 	m.restartTokenTimers()
+	m.expectToken()
 	m.remember(m.memb.after(m.self), token)
 	m.releaseMarked()
 	if m.idle && m.source.Packets() > 0 {

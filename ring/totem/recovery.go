@@ -39,7 +39,7 @@ func (m *Machine) enterRecovery() {
 	}
 	m.aru, m.high, m.lastAru, m.lastSeq, m.safe = 0, 0, 0, 0, 0
 	m.aruStuck, m.unchanged = 0, 0
-	m.holding, m.idle, m.wanted = false, false, false
+	m.holding, m.idle, m.slow, m.wanted = false, false, false, false
 	first := wire.Seq(0)
 	m.tokenSeq = first - 1
 	m.restartTokenTimers()

@@ -22,7 +22,7 @@ import (
 //	run [packets=n] [trace]               deliver what is on the way, in order, up to n packets
 //	drop from=1 to=2 type=mcast [skip=n] [count=n]
 //	                                      lose such packets, one, after those to skip
-//	tick ms=50                            let time pass, in steps, delivering as it does
+//	tick ms=50 [trace]                    let time pass, in steps, delivering as it does
 //	suspect node=1 of=3 / leave node=1 / crash node=3 / heal
 //	state                                 where everybody is
 //	starving                              who says that packets do not come to whom
@@ -147,7 +147,7 @@ func (s *script) run(most int, trace bool) {
 	}
 }
 
-func (s *script) tick(d time.Duration) {
+func (s *script) tick(d time.Duration, trace bool) {
 	const step = 5 * time.Millisecond
 	for end := s.now + d; s.now < end; {
 		s.now += step
@@ -157,7 +157,7 @@ func (s *script) tick(d time.Duration) {
 				s.collect(n)
 			}
 		}
-		s.run(2000, false)
+		s.run(2000, trace)
 	}
 }
 
@@ -167,6 +167,9 @@ func (s *script) state() {
 			st := n.m.Stats()
 			fmt.Fprintf(&s.out, "%v: %v ring %v members %v safe %d; asked %d, resent %d, recovery %d\n", id, n.m.State(),
 				n.m.Ring(), n.m.Members(), n.m.Safe(), st.Requested, st.Retransmitted, st.RecoveryPackets)
+			if n.config.HeartbeatFailuresAllowed > 0 {
+				fmt.Fprintf(&s.out, "%v: tokens lost %d, of which %d by the heartbeat\n", id, st.TokenLosses, st.Heartbeats)
+			}
 			if n.config.MaxNetMTU > 0 {
 				fmt.Fprintf(&s.out, "%v: packets of %d bytes\n", id, n.m.PayloadBytes())
 			}
@@ -210,7 +213,8 @@ func (s *script) command(t *testing.T, d *datadriven.TestData) string {
 			err = s.start(totem.Config{
 				Node: wire.NodeID(id), Token: time.Second, Plain: slices.Contains(plain.Vals, v),
 				MaxMessages: number("max_messages", 17), WindowSize: number("window", 50), RingSeq: uint64(number("ringseq", 0)),
-				MaxNetMTU: number("maxnetmtu", 0),
+				MaxNetMTU: number("maxnetmtu", 0), SendJoin: time.Duration(number("send_join", 0)) * time.Millisecond,
+				HeartbeatFailuresAllowed: number("heartbeat", 0), CancelTokenHoldOnRetransmit: d.HasArg("cancel_hold"),
 			})
 		}
 	case "send":
@@ -228,7 +232,7 @@ func (s *script) command(t *testing.T, d *datadriven.TestData) string {
 	case "heal":
 		s.drops = nil
 	case "tick":
-		s.tick(time.Duration(number("ms", 0)) * time.Millisecond)
+		s.tick(time.Duration(number("ms", 0))*time.Millisecond, d.HasArg("trace"))
 	case "suspect":
 		n.m.Suspect(s.now, node("of"))
 		s.collect(n)

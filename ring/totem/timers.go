@@ -7,10 +7,12 @@ type timer int
 
 const (
 	timerToken      timer = iota // the token is lost
+	timerHeartbeat               // it is, where the ring does not wait that long
 	timerRetransmit              // repeat what we passed on last
 	timerHold                    // let the idle token go round once
 	timerWant                    // ask again for a held token
 	timerJoin                    // repeat our join
+	timerSendJoin                // send our join, which was put off
 	timerConsensus               // give up on those that do not agree
 	timerMerge                   // look for other rings
 	timerCount

@@ -94,6 +94,7 @@ func (m *Machine) visit() {
 // passToken sends the token to a member, normally the one after us, and remembers it for
 // repetition.
 func (m *Machine) passToken(to wire.NodeID) {
+	m.expectToken()
 	t := &m.token
 	t.From = m.self
 	t.Target = to
@@ -107,6 +108,7 @@ func (m *Machine) passToken(to wire.NodeID) {
 
 // keepToken remembers the token of a hold as if it had been sent; it will be.
 func (m *Machine) keepToken() {
+	m.timers.stop(timerHeartbeat)
 	t := &m.token
 	t.From = m.self
 	t.Target = m.active().after(m.self)
@@ -136,6 +138,19 @@ func (m *Machine) repeatToken() {
 	m.out.end(m.resendTo, append(m.out.begin(len(m.resend)), m.resend...))
 }
 
+// expectToken starts the heartbeat, if there is one: the token is on its way, and whoever has it
+// repeats it every TokenRetransmit. An idle ring's token comes by more often than that, too.
+func (m *Machine) expectToken() {
+	if m.heartbeat != 0 {
+		m.timers.start(timerHeartbeat, m.now+m.heartbeat)
+	}
+}
+
+func (m *Machine) onHeartbeat() {
+	m.stats.Heartbeats++
+	m.onTokenLoss()
+}
+
 func (m *Machine) restartTokenTimers() {
 	m.timers.start(timerToken, m.now+m.cfg.Token)
 	m.timers.start(timerRetransmit, m.now+m.cfg.TokenRetransmit)
@@ -154,12 +169,16 @@ func (m *Machine) updateTokenAru(t *wire.Token) {
 }
 
 // failedToReceive: for very many visits we alone have held the aru down. We seem not to hear
-// multicasts and had better not hold up the others.
+// multicasts and had better not hold up the others. A visit of a token that was kept meanwhile
+// counts as many as it took to keep it; else a ring that rests would bear with us for half an hour.
 func (m *Machine) failedToReceive(t *wire.Token, lastAru wire.Seq) bool {
-	if t.Aru == lastAru && t.AruAddr != 0 {
-		m.aruStuck++
-	} else {
+	switch {
+	case t.Aru != lastAru || t.AruAddr == 0:
 		m.aruStuck = 0
+	case m.slow:
+		m.aruStuck += m.cfg.SeqnoUnchangedConst
+	default:
+		m.aruStuck++
 	}
 	return m.aruStuck > m.cfg.FailRecvConst && t.AruAddr == m.self
 }

@@ -72,6 +72,9 @@ func TestOpenais(t *testing.T) {
 		s.Totem.NetMTU != 1500 || s.Totem.WindowSize != 0 || s.Quorum.Expected != 0 || s.Votes != 1 || s.ExpectedVotes != 1 {
 		t.Errorf("%+v", s)
 	}
+	if s.Link.Downcheck != 0 {
+		t.Errorf("downcheck is not given, and is %v", s.Link.Downcheck)
+	}
 	if s.TokenWarning != 75 {
 		t.Errorf("the token is late after %d %%", s.TokenWarning)
 	}
@@ -91,16 +94,16 @@ func TestOpenais(t *testing.T) {
 // TestTuned: what a file says of joins, heartbeats, and tokens that are kept; a heartbeat that is none
 // is named.
 func TestTuned(t *testing.T) {
-	const text = "totem {\n\tversion: 2\n\ttransport: udp\n\tsend_join: 80\n\theartbeat_failures_allowed: 3\n\tmax_network_delay: 40\n\tcancel_token_hold_on_retransmit: yes\n\ttoken: 4200\n}\n"
+	const text = "totem {\n\tversion: 2\n\ttransport: udp\n\tsend_join: 80\n\theartbeat_failures_allowed: 3\n\tmax_network_delay: 40\n\tcancel_token_hold_on_retransmit: yes\n\ttoken: 4200\n\tdowncheck: 700\n}\n"
 	file := write(t, filepath.Join(t.TempDir(), "corosync.conf"), text)
 	s, said, err := load(t, file, "--bindnetaddr=127.0.0.1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d, ok := s.Totem.Heartbeat(); d != 3040*time.Millisecond || !ok || s.Totem.SendJoin != 80*time.Millisecond || !s.Totem.CancelTokenHoldOnRetransmit {
+	if d, ok := s.Totem.Heartbeat(); d != 3040*time.Millisecond || !ok || s.Totem.SendJoin != 80*time.Millisecond || !s.Totem.CancelTokenHoldOnRetransmit || s.Link.Downcheck != 700*time.Millisecond {
 		t.Errorf("heartbeat %v %v of %+v", d, ok, s.Totem)
 	}
-	if strings.Contains(said, "send_join") || strings.Contains(said, "heartbeat") || strings.Contains(said, "max_network_delay") || strings.Contains(said, "cancel_token") {
+	if strings.Contains(said, "send_join") || strings.Contains(said, "downcheck") || strings.Contains(said, "heartbeat") || strings.Contains(said, "max_network_delay") || strings.Contains(said, "cancel_token") {
 		t.Error(said)
 	}
 	for _, x := range []struct{ failures, token string }{{"5", ""}, {"4294967295", ""}, {"3", "--token=300ms"}} {

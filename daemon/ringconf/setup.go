@@ -197,6 +197,9 @@ func (s *Setup) link(c *conf.Config, o *config.Options, self int, say func(strin
 		s.Link.Port = uint16(o.McastPort)
 	}
 	s.Link.Merge = s.Totem.Merge
+	if c.Given("totem.downcheck") {
+		s.Link.Downcheck = c.Totem.Downcheck
+	}
 	s.Link.AcceptUnlisted = !c.Totem.BlockUnlistedIPs
 	s.Link.Peers = s.peers(c)
 	if err := s.crypto(c, say); err != nil {

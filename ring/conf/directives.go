@@ -96,7 +96,7 @@ func (p *parser) timers() map[string]directive {
 		"totem.send_join":                           {zeroMillis(&t.SendJoin), ""},
 		"totem.consensus":                           {millis(&t.Consensus), ""},
 		"totem.merge":                               {millis(&t.Merge), ""},
-		"totem.downcheck":                           {millis(&t.Downcheck), elsewhere},
+		"totem.downcheck":                           {millis(&t.Downcheck), ""},
 		"totem.max_network_delay":                   {millis(&t.MaxNetworkDelay), ""},
 	}
 }

@@ -47,6 +47,9 @@ type Config struct {
 	// Merge is how long nodes outside the ring may go without a packet of ours, as half of
 	// what Unicast grants; 0: 200 ms.
 	Merge time.Duration
+	// Downcheck is how often the interface is looked for while it is gone, if no packet comes that
+	// wakes the link anyway; 0: 50 ms.
+	Downcheck time.Duration
 	// Node is our node id. Knet requires it.
 	Node   wire.NodeID
 	Crypto Crypto
@@ -120,6 +123,9 @@ const (
 	defaultBufferBytes   = 4 << 20
 	defaultMerge         = 200 * time.Millisecond
 	defaultPMTUDInterval = 30 * time.Second
+	// defaultDowncheck is shorter than corosync's second: when the interface is back, tokens come
+	// before what is for everyone.
+	defaultDowncheck = 50 * time.Millisecond
 )
 
 func (c Config) withDefaults() Config {
@@ -137,6 +143,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Merge == 0 {
 		c.Merge = defaultMerge
+	}
+	if c.Downcheck == 0 {
+		c.Downcheck = defaultDowncheck
 	}
 	if c.Knet.PMTUDInterval == 0 {
 		c.Knet.PMTUDInterval = defaultPMTUDInterval

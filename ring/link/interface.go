@@ -19,9 +19,8 @@ type device struct {
 
 const (
 	// lookEvery is how often the interface is looked for, by a system call, for which an idle member is woken.
+	// While it is gone that is Config.Downcheck.
 	lookEvery = 500 * time.Millisecond
-	// lookOften: while it is gone.
-	lookOften = 50 * time.Millisecond
 	// lookLeast: where the member is awake anyway. When the interface is back tokens come at once, and
 	// what is for everyone only after that, so the ring would take the member for deaf.
 	lookLeast = 2 * time.Millisecond
@@ -30,7 +29,7 @@ const (
 // look sees whether the interface is there, and returns when that is due again.
 func (u *UDP) look(now time.Time) time.Duration {
 	if since := now.Sub(u.device.looked); since < lookLeast && u.device.gone {
-		return lookOften - since
+		return u.cfg.Downcheck - since
 	} else if since < lookLeast {
 		return lookEvery - since
 	}
@@ -46,7 +45,7 @@ func (u *UDP) look(now time.Time) time.Duration {
 	if index, ok := indexOf(u.token, u.device.name); ok {
 		u.move(index)
 	}
-	return lookOften
+	return u.cfg.Downcheck
 }
 
 // nameOf is the name of an interface, asked by any socket; not ok: there is none.

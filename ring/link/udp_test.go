@@ -285,3 +285,19 @@ func TestMulticastAddr(t *testing.T) {
 		}
 	}
 }
+
+// TestDowncheck: an interface that is gone is looked for that often.
+func TestDowncheck(t *testing.T) {
+	for given, want := range map[time.Duration]time.Duration{0: 50 * time.Millisecond, time.Minute: time.Minute} {
+		u := open(t, func(c *Config) { c.Downcheck = given })
+		now := time.Now().Add(time.Hour)
+		if wait := u.look(now); wait != lookEvery {
+			t.Errorf("it is there, and looked for after %v", wait)
+		}
+		u.ifindex, u.device.name = 1<<30, "no-such-device"
+		if wait := u.look(now.Add(lookEvery)); wait != want || !u.device.gone {
+			t.Errorf("with %v it is looked for after %v", given, wait)
+		}
+		u.Close()
+	}
+}

@@ -50,8 +50,11 @@ func (b *Broker) redeclare(e *Entry, from Origin, q *Queue, passive bool, o *Que
 		return res
 	}
 	if !passive {
-		if diff := q.options.differ(o); diff != "" {
-			return fail(PreconditionFailed, "inequivalent arg '%s' for queue '%s'", diff, q.name)
+		if q.options.Exclusive != o.Exclusive {
+			return q.lockedResult()
+		}
+		if d := q.options.differ(o); d.option != "" {
+			return d.refusal("queue", q.name)
 		}
 	}
 	q.lastUse, q.usedAt = e.Index, e.Now
@@ -61,46 +64,20 @@ func (b *Broker) redeclare(e *Entry, from Origin, q *Queue, passive bool, o *Que
 // locked refuses the use of another connection's exclusive queue.
 func (q *Queue) locked(from Origin) *Result {
 	if q.options.Exclusive && q.owner != from {
-		return fail(ResourceLocked, "cannot obtain exclusive access to locked queue '%s'", q.name)
+		return q.lockedResult()
 	}
 	return nil
 }
 
+// lockedResult has RabbitMQ's words. They are meant for both: a queue that is another connection's, and
+// one that is declared exclusive and was not, or the other way round.
+func (q *Queue) lockedResult() *Result {
+	return fail(ResourceLocked, "cannot obtain exclusive access to locked queue '%s'. It could be originally declared on "+
+		"another connection or the exclusive property value does not match that of the original declaration.", q.name)
+}
+
 func (q *Queue) result() *Result {
 	return &Result{Messages: uint64(q.ready), Consumers: q.consumerCount()}
-}
-
-func equalOpt[T comparable](a, b *T) bool {
-	return a == b || a != nil && b != nil && *a == *b
-}
-
-// differ names the first option in which two declarations differ, as clients spell it.
-func (o *QueueOptions) differ(p *QueueOptions) string {
-	switch {
-	case o.Durable != p.Durable:
-		return "durable"
-	case o.Exclusive != p.Exclusive:
-		return "exclusive"
-	case o.AutoDelete != p.AutoDelete:
-		return "auto_delete"
-	case !equalOpt(o.MessageTTL, p.MessageTTL):
-		return "x-message-ttl"
-	case !equalOpt(o.Expires, p.Expires):
-		return "x-expires"
-	case !equalOpt(o.MaxLength, p.MaxLength):
-		return "x-max-length"
-	case !equalOpt(o.MaxLengthBytes, p.MaxLengthBytes):
-		return "x-max-length-bytes"
-	case o.Overflow != p.Overflow:
-		return "x-overflow"
-	case !equalOpt(o.DeadLetter, p.DeadLetter):
-		return "x-dead-letter-exchange"
-	case !equalOpt(o.DeadLetterKey, p.DeadLetterKey):
-		return "x-dead-letter-routing-key"
-	case o.AlternateExchange != p.AlternateExchange:
-		return "alternate-exchange"
-	}
-	return ""
 }
 
 func (b *Broker) queueDelete(e *Entry, from Origin, r *Reader) *Result {
@@ -243,7 +220,8 @@ func (b *Broker) exchangeDeclare(r *Reader) *Result {
 		if passive || x.options == o {
 			return &Result{}
 		}
-		return fail(PreconditionFailed, "inequivalent arg '%s' for exchange '%s'", x.options.differ(&o), name)
+		d := x.options.differ(&o)
+		return d.refusal("exchange", name)
 	}
 	switch {
 	case passive:
@@ -259,20 +237,6 @@ func (b *Broker) exchangeDeclare(r *Reader) *Result {
 	}
 	b.exchanges[name] = newExchange(name, o)
 	return &Result{}
-}
-
-func (o *ExchangeOptions) differ(p *ExchangeOptions) string {
-	switch {
-	case o.Type != p.Type:
-		return "type"
-	case o.Durable != p.Durable:
-		return "durable"
-	case o.AutoDelete != p.AutoDelete:
-		return "auto_delete"
-	case o.Internal != p.Internal:
-		return "internal"
-	}
-	return "alternate-exchange"
 }
 
 func (b *Broker) exchangeDelete(r *Reader) *Result {

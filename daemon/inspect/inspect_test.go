@@ -2,6 +2,8 @@ package inspect
 
 import (
 	"bytes"
+	"encoding/binary"
+	"hash/crc32"
 	"io"
 	"math/rand/v2"
 	"slices"
@@ -275,6 +277,27 @@ func TestDamageIsLocated(t *testing.T) {
 		}
 		if !slices.ContainsFunc(r.Problems, func(p Problem) bool { return strings.Contains(p.What, c.want) }) {
 			t.Errorf("%s: %v, want %q", name, r.Problems, c.want)
+		}
+	}
+}
+
+// TestLeftRecordsAreNoDamage has records that an earlier use of a file has left begin where a run might. One
+// of 48 bytes has its checksum where a run's head has it, and of as many bytes.
+func TestLeftRecordsAreNoDamage(t *testing.T) {
+	w := newWriter(t)
+	w.publish(1)
+	for n := range 64 {
+		m := w.files()
+		record := binary.LittleEndian.AppendUint32(nil, uint32(n))
+		summed := append(bytes.Repeat([]byte{7}, 16), bytes.Repeat([]byte{9}, n)...)
+		record = append(binary.LittleEndian.AppendUint32(record, crc32.Checksum(summed, castagnoli)), summed...)
+		for _, b := range m {
+			if len(b) == segmentBytes && b[0] != 0 {
+				copy(b[segmentBytes-journal.BlockBytes:], record)
+			}
+		}
+		if _, r := look(t, m); !r.Healthy() {
+			t.Errorf("a record of %d bytes is left: %v", n, r.Problems)
 		}
 	}
 }

@@ -182,7 +182,9 @@ func (s *scan) runs(g *Segment) error {
 func (s *scan) damagedHead(g *Segment, at int64, b []byte) {
 	magic := binary.LittleEndian.Uint32(b) == runMagic
 	matches := binary.LittleEndian.Uint32(b[4:]) == crc32.Checksum(b[runHeadChecked:journal.RunHeadBytes], castagnoli)
-	if magic || matches && !zero(b) {
+	// An earlier use of the file has left records, too, and one of just that length is summed as a head is.
+	record := binary.LittleEndian.Uint32(b) == journal.RunHeadBytes-journal.HeaderBytes
+	if magic || matches && !record && !zero(b) {
 		s.report.Problems = append(s.report.Problems, Problem{File: g.File, Offset: at, What: "the head of a run is damaged", head: true})
 	}
 }

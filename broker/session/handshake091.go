@@ -22,7 +22,7 @@ func (k *conn091) sendStart() {
 		VersionMajor:     0,
 		VersionMinor:     9,
 		ServerProperties: k.serverProperties(),
-		Mechanisms:       []byte(strings.Join(sasl.Mechanisms(k.users()), " ")),
+		Mechanisms:       []byte(strings.Join(append(sasl.Mechanisms(k.users()), amqplain), " ")),
 		Locales:          []byte("en_US"),
 	})
 }
@@ -82,12 +82,36 @@ func (k *conn091) startOk(arguments []byte) *amqp091.Error {
 		k.authFailureClose = capability(v, "authentication_failure_close")
 		k.notifyBlocked = capability(v, "connection.blocked")
 	}
-	server, err := sasl.NewServer(string(m.Mechanism), k.users(), k.c.cfg.Random)
+	mechanism, response := string(m.Mechanism), m.Response
+	if mechanism == amqplain {
+		var e *amqp091.Error
+		if mechanism, response, e = plainOf(response); e != nil {
+			return e
+		}
+	}
+	server, err := sasl.NewServer(mechanism, k.users(), k.c.cfg.Random)
 	if err != nil {
 		return amqp091.Errorf(amqp091.AccessRefused, "%v", err)
 	}
 	k.sasl = server
-	return k.step(string(m.Mechanism), m.Response)
+	return k.step(string(m.Mechanism), response)
+}
+
+// amqplain is the mechanism of AMQP 0-8: PLAIN, with a table for a response. RabbitMQ has kept it, and there
+// are clients that choose it where they are not told otherwise (php-amqplib, py-amqp).
+const amqplain = "AMQPLAIN"
+
+// plainOf is what a client that says this by AMQPLAIN says by PLAIN. The table comes without its length.
+func plainOf(response []byte) (mechanism string, _ []byte, e *amqp091.Error) {
+	table := amqp091.Table(response)
+	login, ok1 := table.Lookup("LOGIN")
+	password, ok2 := table.Lookup("PASSWORD")
+	if !ok1 || !ok2 || login.Type != 'S' || password.Type != 'S' {
+		return "", nil, amqp091.Errorf(amqp091.AccessRefused, "malformed AMQPLAIN response: it is a table with LOGIN and PASSWORD")
+	}
+	plain := append([]byte{0}, login.Raw...)
+	plain = append(append(plain, 0), password.Raw...)
+	return sasl.Plain, plain, nil
 }
 
 func capability(v amqp091.Value, name string) bool {

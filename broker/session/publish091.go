@@ -83,6 +83,9 @@ func (ch *channel091) contentHeader(f *amqp091.Frame) *amqp091.Error {
 	if e := ch.content.properties(q); e != nil {
 		return e
 	}
+	if e := copies(q.Headers); e != nil {
+		return e
+	}
 	if q.Flags&amqp091.FlagUserId != 0 && ch.k.c.cfg.Users != nil && string(q.UserId) != ch.k.user {
 		return amqp091.Errorf(amqp091.PreconditionFailed,
 			"user_id property set to '%s' but authenticated user was '%s'", q.UserId, ch.k.user)
@@ -115,6 +118,22 @@ func (p *content091) properties(q *amqp091.Properties) *amqp091.Error {
 		p.flags |= broker.FlagTTL
 	}
 	return nil
+}
+
+// copies refuses RabbitMQ's headers CC and BCC, lists of further routing keys: without a word most of whom a
+// message is meant for would not get it, and all would see who is in BCC.
+func copies(headers amqp091.Table) *amqp091.Error {
+	for t := headers; ; {
+		name, v, rest, ok := t.Next()
+		if !ok {
+			return nil
+		}
+		t = rest
+		if n := string(name); (n == "CC" || n == "BCC") && (v.Type != 'A' || len(v.Raw) > 0) {
+			return amqp091.Errorf(amqp091.PreconditionFailed,
+				"invalid message: header %s: a message has no routing key here but its own", name)
+		}
+	}
 }
 
 // milliseconds reads a decimal number. It is strconv.ParseUint without the string.

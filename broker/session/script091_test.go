@@ -251,7 +251,7 @@ func setFields(to any, words []string, apart string) (value string) {
 	return value
 }
 
-// tableOf reads k:v,k:v; numbers are integers, true and false booleans, the rest strings.
+// tableOf reads k:v,k:v; numbers are integers, true and false booleans, [v] an array of a string, the rest strings.
 func tableOf(text string) (b []byte) {
 	for _, field := range strings.Split(text, ",") {
 		key, value, _ := strings.Cut(field, ":")
@@ -260,6 +260,13 @@ func tableOf(text string) (b []byte) {
 			b = amqp091.AppendInt(b, key, int64(n))
 		case value == "true" || value == "false":
 			b = amqp091.AppendBool(b, key, value == "true")
+		case strings.HasPrefix(value, "["):
+			var at int
+			b, at = amqp091.BeginArray(b, key)
+			if element := strings.Trim(value, "[]"); element != "" {
+				b = amqp091.AppendString(b, amqp091.Element, element)
+			}
+			b = amqp091.End(b, at)
 		default:
 			b = amqp091.AppendString(b, key, value)
 		}

@@ -239,8 +239,11 @@ func bindArguments(t amqp091.Table, b *broker.Bind) *amqp091.Error {
 			b.Fields = append(b.Fields, broker.Field{Name: string(name), Value: value091(v)})
 			continue
 		}
+		if v.Type != 'S' {
+			return amqp091.Errorf(amqp091.PreconditionFailed, "Invalid x-match field type %s; expected longstr", v.TypeName())
+		}
 		match, known := matches[string(v.Raw)]
-		if !known || v.Type != 'S' {
+		if !known {
 			return amqp091.Errorf(amqp091.PreconditionFailed,
 				"Invalid x-match field value '%.64s'; expected all, any, all-with-x, or any-with-x", v.Raw)
 		}

@@ -95,6 +95,8 @@ func (ch *channel091) queueDeclare(arguments []byte) *amqp091.Error {
 	return nil
 }
 
+// queueDelete: a queue is empty, for if-empty, when consumers hold nothing of it either. RabbitMQ looks at what is
+// ready, which here only the queue's dispatcher knows.
 func (ch *channel091) queueDelete(arguments []byte) *amqp091.Error {
 	var m amqp091.QueueDelete
 	if err := m.Decode(arguments); err != nil {

@@ -84,6 +84,7 @@ func (s *session100) onAttach(value []byte) error {
 	l := &link100{
 		s: s, handle: a.Handle, name: a.Name, outgoing: a.Role == amqp100.Receiver,
 		sndMode: a.SndSettleMode, rcvMode: a.RcvSettleMode, attach: &attach100{},
+		in:  incoming100{count: a.InitialDeliveryCount.Or(0)}, // its delivery-count, which credit is counted from
 		out: outgoing100{maxMessage: a.MaxMessageSize},
 	}
 	s.links[a.Handle] = l

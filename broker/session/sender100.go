@@ -23,6 +23,8 @@ type incoming100 struct {
 
 	partial bool // a delivery has begun and not ended
 	settled bool
+	resumed bool
+	format  uint32
 	id      amqp100.Seq
 	gather  []byte // of the delivery, where it takes more than one transfer
 }
@@ -42,9 +44,10 @@ func (l *link100) transfer(t *amqp100.Transfer, payload []byte) {
 	}
 	in.settled = in.settled || t.Settled
 	switch {
-	case t.Aborted:
+	case t.Aborted || in.resumed && !t.More:
 		l.dropPartial()
 		l.replenish()
+	case in.resumed: // 2.7.5: what is not among our unsettled, where nothing is, is passed over
 	case t.More || len(in.gather) > 0:
 		if l.gatherMore(payload) && !t.More {
 			l.post(in.gather)
@@ -69,6 +72,7 @@ func (in *incoming100) begin(t *amqp100.Transfer) *failure100 {
 	in.credit--
 	in.count++
 	in.partial, in.settled, in.id = true, false, t.DeliveryID.Value
+	in.resumed, in.format = t.Resume, t.MessageFormat.Or(0)
 	return nil
 }
 
@@ -109,16 +113,18 @@ func (l *link100) dropPartial() {
 // head of its entry.
 func (l *link100) post(message []byte) {
 	p, in := l.s.p, &l.in
+	if in.format != 0 {
+		l.reject(&failure100{amqp100.ErrNotImplemented,
+			fmt.Sprintf("message-format %#x: only AMQP's own, 0, is known here", in.format)})
+		return
+	}
 	if failure := p.parseMessage(message); failure != nil {
 		l.fail(failure)
 		return
 	}
 	retry, failure := l.node.route(p)
 	if failure != nil {
-		if !in.settled {
-			l.s.outcome(in.id, run100{condition: failure.condition, text: failure.text, settled: l.settlesFirst()})
-		}
-		l.replenish()
+		l.reject(failure)
 		return
 	}
 	if !in.settled || retry {
@@ -130,6 +136,15 @@ func (l *link100) post(message []byte) {
 	if in.credit == 0 {
 		l.replenish()
 	}
+}
+
+// reject ends a delivery that is not published.
+func (l *link100) reject(f *failure100) {
+	in := &l.in
+	if !in.settled {
+		l.s.outcome(in.id, run100{condition: f.condition, text: f.text, settled: l.settlesFirst()})
+	}
+	l.replenish()
 }
 
 // parseMessage makes p.publish of a message, but for where it goes.

@@ -143,6 +143,7 @@ type Result struct {
 	Consumers    uint32
 	IsQueue      bool         // ReqQuery: the name is a queue
 	IsExchange   bool         // ReqQuery: the name is an exchange (it may be both)
+	Durable      bool         // ReqQuery: the queue is, or else the exchange
 	ExchangeType ExchangeType // ReqQuery, if IsExchange
 
 	// Awaits: the answer to this request is the result, with Messages, of a later entry of whatever

@@ -151,11 +151,11 @@ func (b *Broker) SettleHold(p *Port, now time.Duration, r *Request) {
 // Query tells what a name is.
 func (b *Broker) Query(name string) *Result {
 	res := &Result{}
-	if q := b.queues[name]; q != nil {
-		res.IsQueue, res.Messages, res.Consumers = true, uint64(q.ready), q.consumerCount()
-	}
 	if x := b.exchanges[name]; x != nil && name != "" {
-		res.IsExchange, res.ExchangeType = true, x.options.Type
+		res.IsExchange, res.ExchangeType, res.Durable = true, x.options.Type, x.options.Durable
+	}
+	if q := b.queues[name]; q != nil {
+		res.IsQueue, res.Messages, res.Consumers, res.Durable = true, uint64(q.ready), q.consumerCount(), q.options.Durable
 	}
 	if !res.IsQueue && !res.IsExchange {
 		res.Code, res.Text = NotFound, "no queue or exchange '"+name+"'"

@@ -52,6 +52,7 @@ type attach100 struct {
 	hasTarget bool
 	address   address100
 	found     found100
+	topic     bool // the node is an exchange
 	wiring    bool // names are known, the node is being made ready
 	waiting   int  // requests without a result
 	failure   *failure100
@@ -118,8 +119,6 @@ func (l *link100) decodeTermini(a *amqp100.Attach) *failure100 {
 		if !ok || code != amqp100.CodeSource || l.attach.source.Decode(value) != nil {
 			return &failure100{amqp100.ErrInvalidField, "the source of the attach is none"}
 		}
-	} else if l.outgoing {
-		return &failure100{amqp100.ErrInvalidField, "a receiver needs a source"}
 	}
 	if a.Target.IsNull() {
 		if !l.outgoing {
@@ -198,6 +197,11 @@ func (l *link100) answerAttach() {
 	}
 	// A terminus that the client left out is left out in the answer (2.6.3 has a meaning
 	// only for ours).
+	if l.outgoing {
+		a.source.Capabilities = a.offered(a.source.Capabilities)
+	} else {
+		a.target.Capabilities = a.offered(a.target.Capabilities)
+	}
 	if a.hasSource {
 		answer.Source = a.source.Append(nil)
 	}
@@ -217,6 +221,28 @@ func (l *link100) answerAttach() {
 		return
 	}
 	l.replenish()
+}
+
+// offered are those capabilities, of what a client asks of its node, that it has. One that is left out is not to be
+// had: a JMS client makes shared subscriptions where "shared" comes back.
+func (a *attach100) offered(asked []string) (offered []string) {
+	for _, c := range asked {
+		has := false
+		switch c {
+		case "create-on-demand", "temporary-queue":
+			has = true
+		case "queue":
+			has = !a.topic
+		case "topic", "legacy-amqp-direct-binding", "legacy-amqp-topic-binding":
+			has = a.topic
+		case "durable":
+			has = a.found.durable
+		}
+		if has {
+			offered = append(offered, c)
+		}
+	}
+	return offered
 }
 
 // refuse attaches without the terminus that could not be had, and detaches with the

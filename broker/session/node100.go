@@ -28,18 +28,19 @@ type node100 struct {
 type found100 struct {
 	queue, exchange bool // the whole address
 	prefix          bool // what is before the slash, an exchange
+	durable         bool
 	exchangeType    broker.ExchangeType
 }
 
 func (f *found100) note(step step100, r *broker.Result) {
 	switch {
 	case step == stepPrefix:
-		f.prefix = r.IsExchange
+		f.prefix, f.durable = r.IsExchange, f.durable || r.Durable
 		if f.exchangeType == 0 {
 			f.exchangeType = r.ExchangeType
 		}
 	default:
-		f.queue, f.exchange = r.IsQueue, r.IsExchange
+		f.queue, f.exchange, f.durable = r.IsQueue, r.IsExchange, f.durable || r.Durable
 		if r.IsExchange {
 			f.exchangeType = r.ExchangeType
 		}
@@ -87,6 +88,7 @@ func (l *link100) resolved(capabilities []string) (r resolved100) {
 		exchange, key, _ := splitAddress(a.name)
 		r.exchange, r.key = string(exchange), key
 	}
+	l.attach.topic = r.exchange != ""
 	return r
 }
 
@@ -99,11 +101,13 @@ func (l *link100) notFound() *failure100 {
 func (l *link100) openTarget() *failure100 {
 	t := &l.attach.target
 	switch {
+	case t.Dynamic && temporaryTopic(t.Capabilities):
+		return errTemporaryTopic()
 	case t.Dynamic:
 		// Not auto-delete: JMS makes a temporary queue so, and then has consumers of it
 		// come and go.
 		name := l.declareTemporary(false)
-		t.Address = amqp100.Some(name)
+		t.Address, t.DynamicNodeProperties = amqp100.Some(name), temporary100()
 		l.node = node100{key: []byte(name)}
 		return nil
 	case !t.Address.Set:
@@ -163,6 +167,24 @@ func (n *node100) route(p *conn100) (retry bool, failure *failure100) {
 	return a.form == formName, nil
 }
 
+// temporaryTopic tells whether a dynamic node is to be a topic. There are queues only, and consumers of a queue
+// would get some messages each where they are to get all.
+func temporaryTopic(capabilities []string) bool {
+	return slices.Contains(capabilities, "topic") || slices.Contains(capabilities, "temporary-topic")
+}
+
+func errTemporaryTopic() *failure100 {
+	return &failure100{amqp100.ErrNotImplemented, "dynamic nodes are queues here: use an exchange in place of a temporary topic"}
+}
+
+// temporary100 are the properties of a dynamic node, whatever was asked for: it goes with the link (3.5.10).
+func temporary100() amqp100.Raw {
+	b, at := amqp100.BeginMap(nil)
+	b = amqp100.AppendDescriptor(amqp100.AppendSymbol(b, "lifetime-policy"), amqp100.CodeDeleteOnClose)
+	b, list := amqp100.BeginList(b)
+	return amqp100.EndCompound(amqp100.EndCompound(b, list, 0), at, 2)
+}
+
 // declareTemporary makes a queue that goes with the link, or at the latest with the
 // connection, and returns its name.
 func (l *link100) declareTemporary(autoDelete bool) string {
@@ -194,6 +216,7 @@ func (l *link100) onDemand(capabilities []string, durable uint32, properties amq
 		options.AutoDelete, _ = v.Bool()
 	}
 	p := l.s.p
+	l.attach.found.durable = options.Durable
 	p.c.req.QueueDeclare(&broker.QueueDeclare{Conn: p.c.id, Name: string(a.name), Options: options})
 	l.wire()
 	return true

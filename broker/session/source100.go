@@ -2,6 +2,7 @@ package session
 
 import (
 	"bytes"
+	"fmt"
 
 	"github.com/qpidd-cluster/qpidd-cluster/amqp/amqp100"
 	"github.com/qpidd-cluster/qpidd-cluster/broker"
@@ -37,10 +38,15 @@ func (l *link100) openSource() *failure100 {
 	}
 	src.Outcomes = outcomes100
 	switch {
+	case !l.attach.hasSource:
+		l.query(l.subscription(), stepName)
+		return nil
+	case src.Dynamic && temporaryTopic(src.Capabilities):
+		return errTemporaryTopic()
 	case src.Dynamic:
 		src.Filter = nil
 		name := l.declareTemporary(true)
-		src.Address = amqp100.Some(name)
+		src.Address, src.DynamicNodeProperties = amqp100.Some(name), temporary100()
 		l.subscribe(name, false)
 		return nil
 	case !src.Address.Set:
@@ -49,8 +55,31 @@ func (l *link100) openSource() *failure100 {
 	return l.lookUp(src.Address.Value)
 }
 
+// subscription is the queue of a source that outlives its link.
+func (l *link100) subscription() string { return l.s.p.container + "." + l.name }
+
+// resolveSubscription attaches to the source that there is under the link's name, as a client asks for that
+// leaves it out (2.6.3): to go on, or, as JMS does to unsubscribe, to close it.
+func (l *link100) resolveSubscription() *failure100 {
+	a, name := l.attach, l.subscription()
+	if !a.found.queue {
+		return &failure100{amqp100.ErrNotFound, fmt.Sprintf("no subscription %.300q, and no source in the attach", l.name)}
+	}
+	a.hasSource = true
+	a.source.Address, a.source.ExpiryPolicy = amqp100.Some(name), "never"
+	if a.found.durable {
+		a.source.Durable = amqp100.DurableConfiguration
+	}
+	l.delete, l.keep = name, true
+	l.subscribe(name, true)
+	return nil
+}
+
 func (l *link100) resolveSource() *failure100 {
 	a := l.attach
+	if !a.hasSource {
+		return l.resolveSubscription()
+	}
 	filter, failure := readFilter(a.source.Filter)
 	if failure != nil {
 		return failure
@@ -76,6 +105,8 @@ func (l *link100) resolveSource() *failure100 {
 // is there until the link is closed and not just detached.
 func (l *link100) subscribeExchange(r *resolved100, filter *filter100) *failure100 {
 	p, src := l.s.p, &l.attach.source
+	// The link's queue has a copy of each message already. Were it browsed, they would never leave it.
+	l.out.browse = false
 	bind := broker.Bind{Conn: p.c.id, Exchange: r.exchange, Key: string(r.key)}
 	switch {
 	case filter.hasKey:
@@ -92,7 +123,7 @@ func (l *link100) subscribeExchange(r *resolved100, filter *filter100) *failure1
 	}
 	durable := src.Durable != amqp100.DurableNone
 	if durable || src.ExpiryPolicy == "never" {
-		bind.Target = p.container + "." + l.name
+		bind.Target = l.subscription()
 		if len(bind.Target) > broker.MaxNameBytes {
 			return &failure100{amqp100.ErrInvalidField,
 				"container-id and link name of a durable subscription together: " + errName.Error()}

@@ -287,7 +287,7 @@ func (b *Broker) joinRing(cfg *cluster.Config, log *slog.Logger) error {
 	window, visit := windowFor(udp.Stats().ReceiveBuffer)
 	totem.WindowSize, totem.MaxMessages = cmp.Or(totem.WindowSize, window), cmp.Or(totem.MaxMessages, visit)
 	machine, err := cpg.New(cpg.Config{Group: o.ClusterName, PID: self.PID,
-		Votes: ring.Votes, ExpectedVotes: ring.ExpectedVotes, Totem: totem}, e.now())
+		Votes: ring.Votes, ExpectedVotes: ring.ExpectedVotes, ConfigVersion: ring.ConfigVersion, Totem: totem}, e.now())
 	if err != nil {
 		udp.Close()
 		return err
@@ -296,7 +296,7 @@ func (b *Broker) joinRing(cfg *cluster.Config, log *slog.Logger) error {
 	own := newOwnRing(machine, udp, save, e.now, &troubles{log: log, name: o.ClusterName, everyone: ring.Destination(),
 		token: totem.WithDefaults().Token, warning: totem.WithDefaults().Token * time.Duration(ring.TokenWarning) / 100,
 		multicast: ring.Link.Transport == link.Multicast, nodelist: ring.Link.Peers, expected: int(ring.ExpectedVotes)})
-	own.guard = b.datapath
+	own.guard, own.outdated = b.datapath, b.outdated(ring, log)
 	own.pass = b.datapath.PassToken(udp, totem.WithDefaults().TokenRetransmit)
 	b.provider = own
 	if err := b.joinMembers(cfg, cluster.MemberOf(self), ring.At.Address, log); err != nil {

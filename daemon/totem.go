@@ -23,6 +23,8 @@ type ownRing struct {
 	guard   *datapath.Choice
 	drained bool        // the last receive took all that had come
 	probes  exam.Probes // of doctors
+	// outdated is told by which config_version this node's configuration is out of date; an error ends it.
+	outdated func(newest uint64) error
 
 	times datapath.TokenTimes
 	clock func() time.Duration
@@ -85,6 +87,7 @@ func (r *ownRing) step(now time.Duration, p *wire.Packet, t taker) error {
 // flush takes what the machine has to say: packets to the link first, so that the token is
 // on its way while this member works on what came with it.
 func (r *ownRing) flush(now time.Duration, t taker) error {
+	quit := r.compare(now)
 	ready := r.Ready()
 	if ready.SaveRingSeq {
 		if err := r.save(ready.RingSeq); err != nil {
@@ -101,8 +104,24 @@ func (r *ownRing) flush(now time.Duration, t taker) error {
 			}
 		}
 	}
+	if quit != nil {
+		return quit
+	}
 	t.take(now, ready.Events, ready.Safe)
 	return nil
+}
+
+// compare leaves the ring if this node's configuration is not good enough for it.
+func (r *ownRing) compare(now time.Duration) error {
+	newest, yes := r.Outdated()
+	if !yes {
+		return nil
+	}
+	err := r.outdated(newest)
+	if err != nil {
+		r.Quit(now)
+	}
+	return err
 }
 
 func (r *ownRing) tick(now time.Duration, t taker) (time.Duration, error) {

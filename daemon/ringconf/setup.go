@@ -23,6 +23,9 @@ type Setup struct {
 	Votes         uint32 // as votequorum is told
 	ExpectedVotes uint32
 	Quorum        cluster.Quorum
+	// ConfigVersion is the file's, which stands at ConfigVersionAt; 0: it has none.
+	ConfigVersion   uint64
+	ConfigVersionAt string
 	// TokenWarning is after how much of the token's timeout, in percent, it is told that it has not come;
 	// 0: it is not.
 	TokenWarning int
@@ -165,6 +168,7 @@ func fromFile(c *conf.Config, o *config.Options, say func(string)) (*Setup, erro
 			CancelTokenHoldOnRetransmit: t.CancelTokenHoldOnRetransmit,
 			NetMTU:                      min(t.NetMTU, mostNetMTU),
 		},
+		ConfigVersion: t.ConfigVersion, ConfigVersionAt: c.Where("totem.config_version"),
 		TokenWarning: t.TokenWarning, nodeID: t.NodeID, clearHighBit: t.ClearNodeHighBit,
 	}
 	// Not corosync's defaults, which are for receivers that take packets one by one.

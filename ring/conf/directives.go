@@ -63,7 +63,7 @@ func (p *parser) totem() map[string]directive {
 	return map[string]directive{
 		"totem.version":             {number(maxU32, &t.Version), ""},
 		"totem.cluster_name":        {text(&t.ClusterName), ""},
-		"totem.config_version":      {p.configVersion, elsewhere},
+		"totem.config_version":      {p.configVersion, ""},
 		"totem.transport":           {p.transport, ""},
 		"totem.nodeid":              {id(&t.NodeID), ""},
 		"totem.clear_node_high_bit": {p.yesNo(&t.ClearNodeHighBit), ""},

@@ -21,6 +21,10 @@ type Config struct {
 	Votes         uint32
 	ExpectedVotes uint32
 
+	// ConfigVersion is that of the configuration, which nodes compare when they first meet; 0:
+	// this one does not.
+	ConfigVersion uint64
+
 	// QueueBytes limits what Multicast queues, headers included; 0 means 4 MiB.
 	QueueBytes int
 }
@@ -30,8 +34,8 @@ const (
 	minQueueBytes     = 64 << 10
 	// controlReserve is room in the queue that only procjoin and procleave use.
 	controlReserve = 1 << 10
-	// syncQueueBytes holds one round of synchronisation: service_build, downlist, joinlist,
-	// two nodeinfos and a barrier for each of at most 128 services, 12 KiB in all.
+	// syncQueueBytes holds one round of synchronisation: service_build, config_version,
+	// downlist, joinlist, two nodeinfos and a barrier for each of at most 128 services, 12 KiB in all.
 	syncQueueBytes = 64 << 10
 	// maxPump bounds the visits of a ring of one in one call.
 	maxPump = 64

@@ -92,6 +92,8 @@ func (m *Machine) onMessage(from wire.NodeID, o wire.Order, parts [][]byte) {
 		m.onProc(from, o, exec.ID, m.whole(parts)[at:])
 	case wire.FuncJoinList:
 		m.onJoinList(from, o, m.whole(parts)[at:])
+	case wire.FuncValues:
+		m.onValues(o, m.whole(parts)[at:])
 	case wire.FuncDownList:
 		// Everybody works out by itself who went.
 	default:

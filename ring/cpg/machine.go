@@ -46,6 +46,9 @@ type Machine struct {
 	along     []wire.NodeID // came along in the last change of the ring
 	synced    bool
 	round     round
+	newest    uint64        // config_version that somebody of the ring has
+	compared  bool          // ours, with those of others; it is done once
+	outdated  uint64        // by which version ours is, if the caller has not asked yet
 	together  []wire.NodeID // came along in all changes of the ring since the last view
 	goodbye   []wire.NodeID // left the ring cleanly since the last view
 	members   []Member
@@ -245,6 +248,13 @@ func (m *Machine) Leave(now time.Duration) {
 	m.leaveTime = m.now + m.cfg.leavePatience()
 	m.totem.Kick(m.now)
 	m.settle()
+}
+
+// Quit leaves the ring at once, and the group with it.
+func (m *Machine) Quit(now time.Duration) {
+	m.now = max(m.now, now)
+	m.leaving = true
+	m.leaveRing()
 }
 
 func (m *Machine) leaveRing() {

@@ -61,7 +61,11 @@ func (m *Machine) onRegular(c *totem.Configuration) {
 	m.round.lists = m.round.lists[:0]
 	m.round.step = building
 	m.round.told = make([]bool, len(m.nodes))
+	m.newest = m.cfg.ConfigVersion
 	mine := []int32{wire.ServiceCPG}
+	if m.cfg.ConfigVersion != 0 {
+		mine = []int32{wire.ServiceCMAP, wire.ServiceCPG}
+	}
 	if m.cfg.Votes > 0 {
 		mine = append(mine, wire.ServiceVotequorum)
 	}
@@ -121,8 +125,13 @@ func (m *Machine) arrive(i int) {
 	if slices.Contains(r.told, false) {
 		return
 	}
-	if r.step != building && r.services[r.step] == wire.ServiceCPG {
-		m.activateGroup()
+	if r.step != building {
+		switch r.services[r.step] {
+		case wire.ServiceCMAP:
+			m.compareVersions()
+		case wire.ServiceCPG:
+			m.activateGroup()
+		}
 	}
 	r.step++
 	if r.step == len(r.services) {
@@ -138,6 +147,8 @@ func (m *Machine) arrive(i int) {
 func (m *Machine) work(service int32) {
 	group := wire.AppendGroup(nil, wire.StreamService)
 	switch {
+	case service == wire.ServiceCMAP:
+		m.say(wire.AppendConfigVersion(slices.Clone(group), m.cfg.ConfigVersion))
 	case service == wire.ServiceCPG:
 		m.say(wire.AppendDownList(slices.Clone(group), len(m.view), m.departed()))
 		if m.joined {

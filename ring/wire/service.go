@@ -64,12 +64,14 @@ type Function uint32
 
 // The services of corosync that we have too.
 const (
+	ServiceCMAP       = 0
 	ServiceCPG        = 2
 	ServiceVotequorum = 5
 )
 
 // The functions we send or understand.
 const (
+	FuncValues    Function = ServiceCMAP << 16
 	FuncProcJoin  Function = ServiceCPG << 16
 	FuncProcLeave Function = ServiceCPG<<16 | 1
 	FuncJoinList  Function = ServiceCPG<<16 | 2

@@ -197,12 +197,40 @@ func TestServiceSizes(t *testing.T) {
 		"downlist":      {len(AppendDownList(nil, 3, []NodeID{1})), 1568},
 		"joinlist":      {len(AppendJoinList(nil, "g", 1)), 24 + 144},
 		"mcast":         {len(AppendGroupMcast(nil, "g", 1, 2)), 184},
+		"version":       {len(AppendConfigVersion(nil, 7)), 336},
+		"no version":    {len(AppendConfigVersion(nil, 0)), 328},
 		"group a":       {len(AppendGroup(nil, StreamService)), ServiceGroupBytes},
 		"group sync":    {len(AppendGroup(nil, StreamSync)), SyncGroupBytes},
 	} {
 		if x.got != x.want {
 			t.Errorf("%s has %d bytes, want %d", name, x.got, x.want)
 		}
+	}
+}
+
+// TestConfigVersion: what is written is read, also behind other values; what is cut off is refused.
+func TestConfigVersion(t *testing.T) {
+	for _, v := range []uint64{0, 1, 1<<64 - 1} {
+		if got, err := ParseConfigVersion(Little, AppendConfigVersion(nil, v)); got != v || err != nil {
+			t.Errorf("%d is read as %d, %v", v, got, err)
+		}
+	}
+	b := AppendConfigVersion(nil, 7)
+	other := slices.Clone(b[valuesBytes:])
+	copy(other[valueNameAt:], "totem.cluster_names")
+	two := slices.Concat(b[:valuesBytes], other, b[valuesBytes:])
+	two[valueCountAt] = 2
+	if got, err := ParseConfigVersion(Little, two); got != 7 || err != nil {
+		t.Errorf("behind another value: %d, %v", got, err)
+	}
+	for n := range len(two) {
+		if got, err := ParseConfigVersion(Little, two[:n]); got != 0 || err == nil {
+			t.Errorf("of %d bytes: %d, %v", n, got, err)
+		}
+	}
+	b[valuesBytes+valueKindAt] = 6
+	if got, err := ParseConfigVersion(Little, b); got != 0 || err != nil {
+		t.Errorf("of another kind: %d, %v", got, err)
 	}
 }
 
@@ -377,6 +405,7 @@ func FuzzServices(f *testing.F) {
 	}
 	f.Add(false, AppendServiceBuild(AppendGroup(nil, StreamSync), RingID{1, 5}, []int32{0, 2, 3, 5}))
 	f.Add(false, AppendJoinList(AppendGroup(nil, StreamService), "bench", 7))
+	f.Add(false, AppendConfigVersion(AppendGroup(nil, StreamService), 7))
 	f.Add(false, AppendGroupMcast(AppendGroup(nil, StreamService), "bench", 7, 8))
 	f.Fuzz(func(_ *testing.T, big bool, b []byte) { fuzzServices(Order(big), b) })
 }
@@ -392,6 +421,7 @@ func fuzzServices(o Order, b []byte) {
 	_, _ = ParseGroupMcast(o, b)
 	_, _ = ParseBarrier(o, b)
 	_, _ = ParseNodeInfo(o, b)
+	_, _ = ParseConfigVersion(o, b)
 	var s ServiceBuild
 	_ = s.Decode(o, b)
 	if n, err := JoinListCount(b); err == nil {

@@ -174,7 +174,10 @@ func (l *lab) carry(t *testing.T) {
 }
 
 // bothActive asks the broker on a host who is in its cluster.
-func (l *lab) bothActive(t *testing.T, host int) error {
+func (l *lab) bothActive(t *testing.T, host int) error { return l.active(t, host, 2) }
+
+// active tells whether a broker is one of so many.
+func (l *lab) active(t *testing.T, host, members int) error {
 	c := harness.Command{Program: "qpid-cluster", Arguments: []string{l.host(host).IP, "--json"}, Host: l.host(host)}
 	out := c.Run(t)
 	if out.Status != 0 {
@@ -186,8 +189,13 @@ func (l *lab) bothActive(t *testing.T, host int) error {
 	if err := json.Unmarshal([]byte(out.Stdout), &s); err != nil {
 		return err
 	}
-	if len(s.Members) != 2 || s.Members[0].State != "active" || s.Members[1].State != "active" {
+	if len(s.Members) != members {
 		return errors.New(out.Stdout)
+	}
+	for _, m := range s.Members {
+		if m.State != "active" {
+			return errors.New(out.Stdout)
+		}
 	}
 	return nil
 }

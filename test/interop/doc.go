@@ -21,6 +21,7 @@
 //	view node…         the group's members from here on
 //	left node reason   and who went, with corosync's number for the reason
 //	started            the start was delivered
+//	outdated version   another node has a newer configuration, of that version; it leaves and exits
 //	starving node      packets do not come to a node, and go to all by unicast, too, from now on
 //	report count hash  after the last end: how many messages came since the start, and a hash
 //	                   over their senders, lengths and bytes in the order of delivery; then

@@ -76,7 +76,7 @@ func join(file string, seq uint64) (*node, error) {
 	totem.Node, totem.RingSeq = ring.Node(l.Address()), seq
 	l.Know(totem.Node)
 	n.machine, err = cpg.New(cpg.Config{
-		Group: "interop", PID: uint32(os.Getpid()), Votes: ring.Votes, ExpectedVotes: ring.ExpectedVotes, Totem: totem,
+		Group: "interop", PID: uint32(os.Getpid()), Votes: ring.Votes, ExpectedVotes: ring.ExpectedVotes, ConfigVersion: ring.ConfigVersion, Totem: totem,
 	}, n.now())
 	return n, err
 }
@@ -155,6 +155,10 @@ func (n *node) wait() {
 
 // hand sends what the machine wants sent, and looks at what it has delivered.
 func (n *node) hand() {
+	if newest, yes := n.machine.Outdated(); yes {
+		fmt.Println("outdated", newest)
+		n.machine.Quit(n.now())
+	}
 	r := n.machine.Ready()
 	n.way.Hold(n.machine)
 	n.link.Send(r.Send)

@@ -176,10 +176,11 @@ func (b *Broker) applyPublish(e *Entry) (*Result, error) {
 	if x.options.Internal && !b.replaying {
 		return fail(AccessRefused, "exchange '%s' is internal: publish to the exchange it is bound to", p.Exchange), nil
 	}
-	return b.routePublish(e, x, p), nil
+	return b.routePublish(e, x, p, len(p.Body)), nil
 }
 
-func (b *Broker) routePublish(e *Entry, x *exchange, p *Publish) *Result {
+// routePublish gives p, whose body is in the record, not always in p, to the queues that it goes to.
+func (b *Broker) routePublish(e *Entry, x *exchange, p *Publish, bodyBytes int) *Result {
 	if x.name == "" {
 		b.router.found = b.router.found[:0]
 		if q := b.queues[string(p.Key)]; q != nil {
@@ -205,7 +206,8 @@ func (b *Broker) routePublish(e *Entry, x *exchange, p *Publish) *Result {
 	for _, q := range found {
 		q.shard.ops = append(q.shard.ops, op{
 			kind: opEnqueue, q: q, index: e.Index, ref: e.Ref,
-			ttl: p.TTL, hasTTL: p.Flags&FlagTTL != 0, conn: p.Conn, number: e.Number,
+			apart: e.Ref.Length - min(uint32(bodyBytes), e.Ref.Length),
+			ttl:   p.TTL, hasTTL: p.Flags&FlagTTL != 0, conn: p.Conn, number: e.Number,
 			logged: p.Flags&FlagDurable != 0 && q.keeps(), decided: b.replaying, own: e.From == b.cfg.Self && !b.replaying,
 		})
 	}

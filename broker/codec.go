@@ -124,6 +124,9 @@ func (w *Writer) optStr(v *string) {
 	}
 }
 
+// overflowBodies, with the overflow of a queue's options, is CountBodies.
+const overflowBodies = 2
+
 func (w *Writer) queueOptions(o *QueueOptions) {
 	w.bool(o.Durable)
 	w.bool(o.Exclusive)
@@ -132,7 +135,11 @@ func (w *Writer) queueOptions(o *QueueOptions) {
 	w.optUint32(o.Expires)
 	w.optUint(o.MaxLength)
 	w.optUint(o.MaxLengthBytes)
-	w.Uint(uint64(o.Overflow))
+	overflow := uint64(o.Overflow)
+	if o.CountBodies {
+		overflow |= overflowBodies
+	}
+	w.Uint(overflow)
 	w.optStr(o.DeadLetter)
 	w.optStr(o.DeadLetterKey)
 	w.Text(o.AlternateExchange)
@@ -220,7 +227,8 @@ func (r *Reader) queueOptions() (o QueueOptions) {
 	o.Expires = r.optUint32()
 	o.MaxLength = r.optUint()
 	o.MaxLengthBytes = r.optUint()
-	o.Overflow = Overflow(r.UintTo(uint64(OverflowReject)))
+	overflow := r.UintTo(uint64(OverflowReject) | overflowBodies)
+	o.Overflow, o.CountBodies = Overflow(overflow&^overflowBodies), overflow&overflowBodies != 0
 	o.DeadLetter = r.optStr()
 	o.DeadLetterKey = r.optStr()
 	o.AlternateExchange = r.str()

@@ -146,6 +146,7 @@ func (a args) queueOptions() QueueOptions {
 	o := QueueOptions{Durable: a.has("durable"), Exclusive: a.has("exclusive"), AutoDelete: a.has("auto-delete"),
 		MessageTTL: a.u32("ttl"), Expires: a.u32("expires"), MaxLength: a.u64("max"), MaxLengthBytes: a.u64("max-bytes"),
 		DeadLetter: a.str("dlx"), DeadLetterKey: a.str("dlk"), AlternateExchange: a["alternate"]}
+	o.CountBodies = a.has("bodies")
 	if a.has("reject") {
 		o.Overflow = OverflowReject
 	}

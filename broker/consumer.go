@@ -264,7 +264,7 @@ func (b *Broker) handOver(q *Queue, m MemberID, i Index) {
 	q.eachHeld(func(s *slot) {
 		if s.holder.local() && len(q.locals) > 0 {
 			q.ready--
-			q.readyBytes -= int64(s.ref.Length)
+			q.readyBytes -= s.counts()
 			if s.leaving == staying {
 				held = append(held, s.index)
 			}

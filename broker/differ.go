@@ -44,7 +44,7 @@ func nameOpt(s string) *string {
 	return &s
 }
 
-// differ compares all but Exclusive.
+// differ compares all but Exclusive, and CountBodies, which is not a client's to say.
 func (o *QueueOptions) differ(p *QueueOptions) (d difference) {
 	compare(&d, "durable", o.Durable, p.Durable)
 	compare(&d, "auto_delete", o.AutoDelete, p.AutoDelete)

@@ -122,7 +122,7 @@ func (q *Queue) hold(pos uint64, h holder) {
 	m := q.at(pos)
 	m.state, m.holder = slotHeld, h
 	q.ready--
-	q.readyBytes -= int64(m.ref.Length)
+	q.readyBytes -= m.counts()
 }
 
 // unhold forgets a local consumer's hold on m.

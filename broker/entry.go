@@ -225,6 +225,7 @@ type QueueOptions struct {
 	Expires           *uint32 // milliseconds unused
 	MaxLength         *uint64
 	MaxLengthBytes    *uint64
+	CountBodies       bool // MaxLengthBytes is of bodies; else of records, as in queues of before there was this
 	Overflow          Overflow
 	DeadLetter        *string // exchange for what is rejected, expired, dropped at the head
 	DeadLetterKey     *string // nil keeps the message's own

@@ -53,7 +53,24 @@ type slot struct {
 	state      slotState
 	leaving    leaving
 	logged     bool // on the disk: so is what becomes of it
+	apart      [3]byte
 }
+
+// maxApart is the most that a slot can tell: properties of over 16 MiB are body where they are more.
+const maxApart = 1<<24 - 1
+
+// setApart notes how much of the record is not body, and does not count for a limit of bytes.
+func (s *slot) setApart(n uint32) {
+	n = min(n, maxApart)
+	s.apart = [3]byte{byte(n), byte(n >> 8), byte(n >> 16)}
+}
+
+func (s *slot) getApart() uint32 {
+	return uint32(s.apart[0]) | uint32(s.apart[1])<<8 | uint32(s.apart[2])<<16
+}
+
+// counts is how many bytes of a limit the message takes.
+func (s *slot) counts() int64 { return int64(s.ref.Length) - int64(s.getApart()) }
 
 // leaving tells whether this member has proposed the end of its consumer's hold already.
 type leaving uint8
@@ -83,7 +100,7 @@ type Queue struct {
 	head, tail uint64
 	reached    uint64 // behind the last message that anybody was given
 	count      int    // messages that are not gone
-	bytes      int64  // of their records
+	bytes      int64  // that they count for a limit
 	deleted    bool
 	draining   bool // deleted, but its messages go to the alternate exchange first
 	timed      bool // has or had a message with a deadline
@@ -124,7 +141,7 @@ func (q *Queue) push(s slot) {
 	q.tail++
 	*q.at(q.tail - 1) = s
 	q.count++
-	q.bytes += int64(s.ref.Length)
+	q.bytes += s.counts()
 }
 
 // find returns the position of the message with the given index. Positions are in the order
@@ -156,7 +173,7 @@ func (q *Queue) remove(pos uint64) Ref {
 	ref := s.ref
 	s.state = slotGone
 	q.count--
-	q.bytes -= int64(ref.Length)
+	q.bytes -= s.counts()
 	for q.head < q.tail && q.at(q.head).state == slotGone {
 		q.head++
 	}
@@ -194,9 +211,9 @@ func (q *Queue) keeps() bool { return q.options.Durable && !q.options.Exclusive 
 
 func (q *Queue) consumerCount() uint32 { return uint32(len(q.consumers)) }
 
-// full tells whether one more record of n bytes is refused. Every member must answer alike,
+// full tells whether one more message that counts n bytes is refused. Every member must answer alike,
 // so messages that consumers hold are counted too.
-func (q *Queue) full(n int) bool {
+func (q *Queue) full(n int64) bool {
 	o := &q.options
 	if o.Overflow != OverflowReject {
 		return false

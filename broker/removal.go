@@ -276,7 +276,7 @@ func (b *Broker) publishDead(e *Entry, q *Queue, pos uint64, x *exchange, reject
 		panic("broker: no room for a dead letter: " + err.Error())
 	}
 	again := Entry{Index: e.Index, From: e.From, Now: e.Now, Ref: ref}
-	b.routePublish(&again, x, &p)
+	b.routePublish(&again, x, &p, len(body))
 	// A message that nobody took is let go like any other record.
 	b.log.Retain(ref, 1)
 	q.shard.out.drops = append(q.shard.out.drops, ref)

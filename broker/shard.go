@@ -27,6 +27,7 @@ type op struct {
 	decided bool   // opEnqueue: it is replayed, so that what became of it follows
 	own     bool   // opEnqueue: this member has proposed it
 	conn    ConnID // of this member's own publish: whom to tell if it is refused
+	apart   uint32 // opEnqueue: of the record, what is not body
 	number  uint64
 }
 
@@ -157,14 +158,17 @@ func (s *shard) apply(now time.Duration, o *op) {
 
 func (s *shard) enqueue(now time.Duration, o *op) {
 	q := o.q
-	if !o.decided && q.full(int(o.ref.Length)) {
+	m := slot{index: o.index, ref: o.ref, logged: o.logged}
+	if q.options.CountBodies {
+		m.setApart(o.apart)
+	}
+	if !o.decided && q.full(m.counts()) {
 		s.out.drops = append(s.out.drops, o.ref)
 		if o.number != 0 || o.own && o.logged {
 			s.out.refusals = append(s.out.refusals, Refusal{o.conn, o.number, Done{q.id, o.index, o.logged}})
 		}
 		return
 	}
-	m := slot{index: o.index, ref: o.ref, logged: o.logged}
 	ttl, has := o.ttl, o.hasTTL
 	if q.options.MessageTTL != nil && (!has || *q.options.MessageTTL < ttl) {
 		ttl, has = *q.options.MessageTTL, true
@@ -175,7 +179,7 @@ func (s *shard) enqueue(now time.Duration, o *op) {
 	}
 	q.push(m)
 	q.ready++
-	q.readyBytes += int64(o.ref.Length)
+	q.readyBytes += m.counts()
 }
 
 // watch has q looked at by the clock.
@@ -192,7 +196,7 @@ func (s *shard) take(q *Queue, pos uint64) {
 	q.unhold(m)
 	if m.state == slotReady {
 		q.ready--
-		q.readyBytes -= int64(m.ref.Length)
+		q.readyBytes -= m.counts()
 	}
 	s.out.drops = append(s.out.drops, q.remove(pos))
 }
@@ -207,7 +211,7 @@ func (s *shard) release(q *Queue, pos uint64, counted bool) {
 	if m.state == slotHeld {
 		m.state, m.holder, m.leaving = slotReady, holderNone, staying
 		q.ready++
-		q.readyBytes += int64(m.ref.Length)
+		q.readyBytes += m.counts()
 	}
 	q.cursor = min(q.cursor, pos)
 }

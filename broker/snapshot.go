@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"hash/fnv"
 	"maps"
-	"math"
 	"slices"
 	"time"
 )
@@ -129,13 +128,16 @@ func (s *Snapshot) Next(buf []byte, limit int) []byte {
 	return w.Bytes
 }
 
+// apartShift is where, in what is told of a message's deliveries, slot.apart begins.
+const apartShift = 17
+
 // message appends a message, the one before which has the index last.
 func (w *Writer) message(m *slot, last Index, now time.Duration) {
 	w.Uint(uint64(m.index - last))
 	w.Uint(uint64(m.ref.Extent))
 	w.Uint(uint64(m.ref.Offset))
 	w.Uint(uint64(m.ref.Length))
-	deliveries := uint64(m.deliveries) << 1
+	deliveries := uint64(m.getApart())<<apartShift | uint64(m.deliveries)<<1
 	if m.logged {
 		deliveries |= 1
 	}
@@ -279,9 +281,13 @@ func (x *Restoration) Messages(data []byte, place Place) error {
 func (x *Restoration) message(r *Reader, step uint64, place Place) {
 	q := x.queues[0]
 	m := slot{index: x.last + Index(step), ref: Ref{Extent: uint32(r.Uint()), Offset: uint32(r.Uint()), Length: uint32(r.Uint())}}
-	deliveries := r.UintTo(2*math.MaxUint16 + 1)
+	deliveries := r.UintTo(maxApart<<apartShift | 1<<apartShift - 1)
 	m.deliveries, m.logged = uint16(deliveries>>1), deliveries&1 != 0
+	m.setApart(uint32(deliveries >> apartShift))
 	left := r.Uint()
+	if m.getApart() > m.ref.Length {
+		r.Fail("a message of %d bytes, of which %d are not body", m.ref.Length, m.getApart())
+	}
 	if r.Err != nil {
 		return
 	}
@@ -299,7 +305,7 @@ func (x *Restoration) message(r *Reader, step uint64, place Place) {
 	}
 	q.push(m)
 	q.ready++
-	q.readyBytes += int64(m.ref.Length)
+	q.readyBytes += m.counts()
 }
 
 // Full tells whether all messages are there, though not their records.
@@ -400,6 +406,7 @@ func (b *Broker) hashQueue(w *Writer, q *Queue) {
 		w.Uint(uint64(s.index))
 		w.Uint(uint64(s.deliveries))
 		w.Bytes = binary.LittleEndian.AppendUint32(w.Bytes, s.ref.Length)
+		w.Uint(uint64(s.getApart()))
 		return true
 	})
 }

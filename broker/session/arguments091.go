@@ -14,10 +14,9 @@ import (
 // that RabbitMQ knows and this broker does not is refused where leaving it out would change
 // what the client gets, and what nobody knows is ignored.
 //
-// Two limits differ from RabbitMQ's. With x-overflow reject-publish, what consumers hold counts
+// A limit differs from RabbitMQ's. With x-overflow reject-publish, what consumers hold counts
 // towards x-max-length and x-max-length-bytes: every member has to refuse alike, and only the
-// dispatcher knows what is held. And x-max-length-bytes counts records, which are some fifty bytes
-// and the properties larger than bodies.
+// dispatcher knows what is held.
 
 // queueDeclared is what the arguments of queue.declare say.
 type queueDeclared struct {
@@ -39,6 +38,7 @@ var knownQueueArguments = map[string]queueArgument{
 		return limit64(v, &d.o.MaxLength)
 	},
 	"x-max-length-bytes": func(d *queueDeclared, v amqp091.Value) string {
+		d.o.CountBodies = true
 		return limit64(v, &d.o.MaxLengthBytes)
 	},
 	"x-dead-letter-exchange": func(d *queueDeclared, v amqp091.Value) string {

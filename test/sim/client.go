@@ -52,8 +52,8 @@ func (c *client) ask(f func(r *broker.Requests)) {
 func (c *client) declare(queue string) {
 	o := broker.QueueOptions{Durable: c.m.w.disks != nil}
 	if queue == limitedQueue && c.m.w.limited {
-		length := uint64(6)
-		o.MaxLength, o.Overflow = &length, broker.OverflowReject
+		length, bytes := uint64(6), uint64(200)
+		o.MaxLength, o.MaxLengthBytes, o.CountBodies, o.Overflow = &length, &bytes, true, broker.OverflowReject
 	}
 	c.ask(func(r *broker.Requests) {
 		r.QueueDeclare(&broker.QueueDeclare{Conn: c.id, Name: queue, Options: o})

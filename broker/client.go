@@ -125,7 +125,7 @@ type Code uint8
 const (
 	OK                 Code = iota
 	NotFound                // no such queue or exchange
-	AccessRefused           // reserved name, internal exchange, exclusive use refused
+	AccessRefused           // reserved name, internal exchange
 	ResourceLocked          // another connection's exclusive queue
 	PreconditionFailed      // exists with other options; not empty; in use
 	NoRoute                 // mandatory and reached no queue; Message is the record
@@ -133,6 +133,7 @@ const (
 	NotAllowed              // what is asked for makes no sense for this object
 	Unavailable             // no quorum: nothing was done, try another member
 	NoMemory                // the memory for messages is used up: nothing was done
+	InUse                   // another consumer has the queue to itself, or this one would, and there are others
 )
 
 // Result is how a numbered request ended. The counts are a queue's, where one is meant.

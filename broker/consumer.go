@@ -20,7 +20,7 @@ func (b *Broker) subscribe(e *Entry, from Origin, r *Reader) *Result {
 	}
 	for i := range q.consumers {
 		if exclusive || q.consumers[i].exclusive {
-			return fail(AccessRefused, "queue '%s' in exclusive use", name)
+			return fail(InUse, "queue '%s' in exclusive use", name)
 		}
 	}
 	q.consumers = append(q.consumers, consumer{origin: from, id: id, exclusive: exclusive, browse: browse})

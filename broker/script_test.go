@@ -171,7 +171,7 @@ func (o *bench) apply(from *benchMember, entry []byte) {
 	}
 }
 
-var codeName = [...]string{"ok", "not-found", "access-refused", "locked", "precondition-failed", "no-route", "refused", "not-allowed", "unavailable"}
+var codeName = [...]string{"ok", "not-found", "access-refused", "locked", "precondition-failed", "no-route", "refused", "not-allowed", "unavailable", "no-memory", "in-use"}
 
 func (r *Result) text() string {
 	if r.Text != "" {

@@ -30,6 +30,7 @@ var replyCodes = map[broker.Code]amqp091.ReplyCode{
 	// Reconnecting is what helps, and what clients do when a connection is forced.
 	broker.Unavailable: amqp091.ConnectionForced,
 	broker.NoMemory:    amqp091.ResourceError,
+	broker.InUse:       amqp091.AccessRefused,
 }
 
 // failure is the error that a call's result amounts to, nil if it went well.

@@ -19,7 +19,7 @@ func condition100(c broker.Code) string {
 		return amqp100.ErrNotFound
 	case broker.AccessRefused:
 		return amqp100.ErrUnauthorizedAccess
-	case broker.ResourceLocked:
+	case broker.ResourceLocked, broker.InUse:
 		return amqp100.ErrResourceLocked
 	case broker.PreconditionFailed:
 		return amqp100.ErrPreconditionFailed

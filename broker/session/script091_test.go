@@ -282,7 +282,7 @@ var codes091 = map[string]broker.Code{
 	"OK": broker.OK, "NotFound": broker.NotFound, "AccessRefused": broker.AccessRefused,
 	"ResourceLocked": broker.ResourceLocked, "PreconditionFailed": broker.PreconditionFailed,
 	"NoRoute": broker.NoRoute, "Refused": broker.Refused, "NoMemory": broker.NoMemory, "NotAllowed": broker.NotAllowed,
-	"Unavailable": broker.Unavailable,
+	"Unavailable": broker.Unavailable, "InUse": broker.InUse,
 }
 
 // answer reads one answer:

@@ -110,13 +110,6 @@ func (w *Writer) optUint(v *uint64) {
 	}
 }
 
-func (w *Writer) optUint32(v *uint32) {
-	w.bool(v != nil)
-	if v != nil {
-		w.Uint(uint64(*v))
-	}
-}
-
 func (w *Writer) optStr(v *string) {
 	w.bool(v != nil)
 	if v != nil {
@@ -131,8 +124,8 @@ func (w *Writer) queueOptions(o *QueueOptions) {
 	w.bool(o.Durable)
 	w.bool(o.Exclusive)
 	w.bool(o.AutoDelete)
-	w.optUint32(o.MessageTTL)
-	w.optUint32(o.Expires)
+	w.optUint(o.MessageTTL)
+	w.optUint(o.Expires)
 	w.optUint(o.MaxLength)
 	w.optUint(o.MaxLengthBytes)
 	overflow := uint64(o.Overflow)
@@ -195,19 +188,11 @@ func (r *Reader) str() string { return string(r.TextTo(MaxEntryBytes)) }
 
 func (r *Reader) bool() bool { return r.UintTo(1) == 1 }
 
-func (r *Reader) optUint() *uint64 {
+func (r *Reader) optUintTo(limit uint64) *uint64 {
 	if !r.bool() {
 		return nil
 	}
-	v := r.Uint()
-	return &v
-}
-
-func (r *Reader) optUint32() *uint32 {
-	if !r.bool() {
-		return nil
-	}
-	v := uint32(r.UintTo(math.MaxUint32))
+	v := r.UintTo(limit)
 	return &v
 }
 
@@ -223,10 +208,10 @@ func (r *Reader) queueOptions() (o QueueOptions) {
 	o.Durable = r.bool()
 	o.Exclusive = r.bool()
 	o.AutoDelete = r.bool()
-	o.MessageTTL = r.optUint32()
-	o.Expires = r.optUint32()
-	o.MaxLength = r.optUint()
-	o.MaxLengthBytes = r.optUint()
+	o.MessageTTL = r.optUintTo(MaxTTL)
+	o.Expires = r.optUintTo(MaxTTL)
+	o.MaxLength = r.optUintTo(math.MaxUint64)
+	o.MaxLengthBytes = r.optUintTo(math.MaxUint64)
 	overflow := r.UintTo(uint64(OverflowReject) | overflowBodies)
 	o.Overflow, o.CountBodies = Overflow(overflow&^overflowBodies), overflow&overflowBodies != 0
 	o.DeadLetter = r.optStr()

@@ -26,14 +26,6 @@ func (a args) u64(k string) *uint64 {
 	return &n
 }
 
-func (a args) u32(k string) *uint32 {
-	if !a.has(k) {
-		return nil
-	}
-	n := uint32(a.num(k))
-	return &n
-}
-
 func (a args) str(k string) *string {
 	if !a.has(k) {
 		return nil
@@ -144,7 +136,7 @@ func (a args) request(verb string, conn ConnID, r *Requests) bool {
 
 func (a args) queueOptions() QueueOptions {
 	o := QueueOptions{Durable: a.has("durable"), Exclusive: a.has("exclusive"), AutoDelete: a.has("auto-delete"),
-		MessageTTL: a.u32("ttl"), Expires: a.u32("expires"), MaxLength: a.u64("max"), MaxLengthBytes: a.u64("max-bytes"),
+		MessageTTL: a.u64("ttl"), Expires: a.u64("expires"), MaxLength: a.u64("max"), MaxLengthBytes: a.u64("max-bytes"),
 		DeadLetter: a.str("dlx"), DeadLetterKey: a.str("dlk"), AlternateExchange: a["alternate"]}
 	o.CountBodies = a.has("bodies")
 	if a.has("reject") {

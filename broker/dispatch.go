@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"math"
 	"slices"
 	"time"
 )
@@ -300,7 +301,7 @@ func (s *shard) deliver(now time.Duration, q *Queue, l *local, m *slot) {
 		a.Deliveries++
 	}
 	if m.deadline != 0 {
-		a.TTLLeft = uint32(max(m.deadline-now, 0) / time.Millisecond)
+		a.TTLLeft = uint32(min(max(m.deadline-now, 0)/time.Millisecond, math.MaxUint32))
 	}
 	if l.get {
 		l.gone = true

@@ -216,13 +216,17 @@ const (
 	OverflowReject
 )
 
+// MaxTTL is the longest that a queue may have its messages live, or live unused: ten years of 365 days, in
+// milliseconds, as in RabbitMQ.
+const MaxTTL = 10 * 365 * 24 * 3600 * 1000
+
 // QueueOptions are what a queue was declared with.
 type QueueOptions struct {
 	Durable           bool
-	Exclusive         bool // to the declaring connection; gone with it
-	AutoDelete        bool // gone when its last consumer is
-	MessageTTL        *uint32
-	Expires           *uint32 // milliseconds unused
+	Exclusive         bool    // to the declaring connection; gone with it
+	AutoDelete        bool    // gone when its last consumer is
+	MessageTTL        *uint64 // milliseconds, MaxTTL at most
+	Expires           *uint64 // milliseconds unused, MaxTTL at most
 	MaxLength         *uint64
 	MaxLengthBytes    *uint64
 	CountBodies       bool // MaxLengthBytes is of bodies; else of records, as in queues of before there was this

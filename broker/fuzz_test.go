@@ -9,7 +9,7 @@ import (
 // be refused, and the state must survive a snapshot.
 func FuzzApply(f *testing.F) {
 	var r Requests
-	r.QueueDeclare(&QueueDeclare{Name: "q", Options: QueueOptions{Durable: true, MessageTTL: new(uint32)}})
+	r.QueueDeclare(&QueueDeclare{Name: "q", Options: QueueOptions{Durable: true, MessageTTL: new(uint64)}})
 	r.ExchangeDeclare(&ExchangeDeclare{Name: "x", Options: ExchangeOptions{Type: Headers}})
 	r.Bind(&Bind{Exchange: "x", Target: "q", Fields: []Field{{"a", Value{Kind: ValueString, Str: "b"}}}, HasFields: true})
 	r.Publish(&Publish{Format: FormatAMQP091, Key: []byte("q"), Body: []byte("hello")})

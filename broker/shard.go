@@ -169,7 +169,7 @@ func (s *shard) enqueue(now time.Duration, o *op) {
 		}
 		return
 	}
-	ttl, has := o.ttl, o.hasTTL
+	ttl, has := uint64(o.ttl), o.hasTTL
 	if q.options.MessageTTL != nil && (!has || *q.options.MessageTTL < ttl) {
 		ttl, has = *q.options.MessageTTL, true
 	}

@@ -14,9 +14,9 @@ import (
 // that RabbitMQ knows and this broker does not is refused where leaving it out would change
 // what the client gets, and what nobody knows is ignored.
 //
-// A limit differs from RabbitMQ's. With x-overflow reject-publish, what consumers hold counts
-// towards x-max-length and x-max-length-bytes: every member has to refuse alike, and only the
-// dispatcher knows what is held.
+// Two limits differ from RabbitMQ's. A message's own expiration has 32 bits, 49 days. And with
+// x-overflow reject-publish, what consumers hold counts towards x-max-length and x-max-length-bytes:
+// every member has to refuse alike, and only the dispatcher knows what is held.
 
 // queueDeclared is what the arguments of queue.declare say.
 type queueDeclared struct {
@@ -29,17 +29,17 @@ type queueArgument func(d *queueDeclared, v amqp091.Value) string
 
 var knownQueueArguments = map[string]queueArgument{
 	"x-message-ttl": func(d *queueDeclared, v amqp091.Value) string {
-		return limit32(v, 0, &d.o.MessageTTL)
+		return limit(v, 0, broker.MaxTTL, &d.o.MessageTTL)
 	},
 	"x-expires": func(d *queueDeclared, v amqp091.Value) string {
-		return limit32(v, 1, &d.o.Expires)
+		return limit(v, 1, broker.MaxTTL, &d.o.Expires)
 	},
 	"x-max-length": func(d *queueDeclared, v amqp091.Value) string {
-		return limit64(v, &d.o.MaxLength)
+		return limit(v, 0, math.MaxInt64, &d.o.MaxLength)
 	},
 	"x-max-length-bytes": func(d *queueDeclared, v amqp091.Value) string {
 		d.o.CountBodies = true
-		return limit64(v, &d.o.MaxLengthBytes)
+		return limit(v, 0, math.MaxInt64, &d.o.MaxLengthBytes)
 	},
 	"x-dead-letter-exchange": func(d *queueDeclared, v amqp091.Value) string {
 		return name(v, &d.o.DeadLetter)
@@ -132,22 +132,13 @@ func integer(v amqp091.Value, low, high int64) (int64, string) {
 	case n < low:
 		return 0, fmt.Sprintf("{value_zero,%d}", n)
 	case n > high:
-		return 0, fmt.Sprintf("{value_too_big,%d}", n)
+		return 0, fmt.Sprintf("{value_too_large,%d}", n)
 	}
 	return n, ""
 }
 
-func limit32(v amqp091.Value, low int64, to **uint32) string {
-	n, wrong := integer(v, low, math.MaxUint32)
-	if wrong == "" {
-		m := uint32(n)
-		*to = &m
-	}
-	return wrong
-}
-
-func limit64(v amqp091.Value, to **uint64) string {
-	n, wrong := integer(v, 0, math.MaxInt64)
+func limit(v amqp091.Value, low, high int64, to **uint64) string {
+	n, wrong := integer(v, low, high)
 	if wrong == "" {
 		m := uint64(n)
 		*to = &m

@@ -209,7 +209,7 @@ const (
 func (c *client) wild() {
 	rnd := c.m.w.net.Rand
 	queue := fmt.Sprintf("x%d", rnd.IntN(3))
-	ttl, length, dlx := uint32(rnd.IntN(20)), uint64(rnd.IntN(5)), "amq.fanout"
+	ttl, length, dlx := uint64(rnd.IntN(20)), uint64(rnd.IntN(5)), "amq.fanout"
 	durable := c.m.w.disks != nil && rnd.IntN(2) == 0
 	mode := uint8(0)
 	if durable {
@@ -249,7 +249,7 @@ func (c *client) wild() {
 					p.Exchange = []byte("amq.fanout")
 				}
 				if rnd.IntN(3) == 0 {
-					p.Flags, p.TTL = mode|broker.FlagTTL, ttl
+					p.Flags, p.TTL = mode|broker.FlagTTL, uint32(ttl)
 				}
 				if c.m.w.limited && rnd.IntN(3) == 0 { // takes room, and is gone when all are
 					p.Flags, p.Exchange, p.Key = 0, nil, []byte(limitedQueue)

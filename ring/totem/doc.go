@@ -57,6 +57,8 @@
 //   - Who has shown since our ring began that it is in another is not believed any more as to who
 //     of ours is dead; corosync goes by the node id, which one that starts anew has, too, and then
 //     the living are failed one by one on the word of one who means their view of the dead.
+//   - Who did not agree in time is given up only if it was silent, as long as anybody was; corosync
+//     gives up on those who said something else at the same time.
 //   - After several rings in quick succession a member rests for a join interval before it
 //     takes others' packets as a cause for the next (damper.go).
 //   - The pause check (corosync drops joins queued while the process slept) is left out:

@@ -65,6 +65,7 @@ func (m *Machine) onJoin(p wire.Packet) {
 	m.joinProc.set(j.Proc)
 	m.joinFail.set(j.Failed)
 	m.noteElsewhere(j)
+	m.hear(j)
 	switch m.state {
 	case Operational:
 		if m.staleJoin(j) {
@@ -242,16 +243,45 @@ func (m *Machine) onConsensusTimer() {
 		m.timers.start(timerToken, m.now+m.cfg.Token)
 		return
 	}
-	m.failed.union(m.proc.minus(m.consensus, m.scratch))
+	m.giveUp()
 	m.enterGather()
 }
 
 func (m *Machine) onTokenLoss() {
 	m.stats.TokenLosses++
 	if m.state == Gather && !m.agreed() {
-		m.failed.union(m.proc.minus(m.consensus, m.scratch))
+		m.giveUp()
 	}
 	m.enterGather()
+}
+
+// hear notes when somebody sent a join.
+func (m *Machine) hear(j *wire.Join) {
+	if m.heard == nil {
+		m.heard = map[wire.NodeID]time.Duration{}
+	}
+	if _, known := m.heard[j.From]; known || len(m.heard) < wire.MaxMembers {
+		m.heard[j.From] = m.now
+	}
+}
+
+// giveUp takes for dead who did not agree: first those who said nothing in the last half of the time that they
+// had for it, and only if there are none those who said something else. Who starts now cannot agree while
+// somebody dead is among us: it believes only members of its own ring as to who that is. It gives up on the
+// dead when we do, and agrees then; were it dead to us, and we to it, we would all end up alone, and be led
+// to the dead again by each other's joins. (Corosync gives up on all at once.)
+func (m *Machine) giveUp() {
+	m.scratch = m.proc.minus(m.consensus, m.scratch)
+	any := false
+	for _, n := range m.scratch {
+		at, spoke := m.heard[n]
+		if !m.failed.has(n) && (!spoke || m.now-at > m.cfg.Consensus/2) {
+			any = m.failed.add(n) || any
+		}
+	}
+	if !any {
+		m.failed.union(m.scratch)
+	}
 }
 
 // Suspect takes evidence that a node is dead: the next ring is formed without it and without

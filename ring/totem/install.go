@@ -36,6 +36,7 @@ func (m *Machine) install() {
 	// Without this a late join could complete a commit with a dead member.
 	m.failed, m.consensus, m.leaving = m.failed[:0], m.consensus[:0], m.leaving[:0]
 	m.elsewhere = m.elsewhere[:0]
+	clear(m.heard)
 	m.oldRing = m.ring
 	m.saved, m.settled = false, false
 	m.deaf = false

@@ -97,6 +97,8 @@ type Machine struct {
 	joinProc  nodeSet
 	scratch   nodeSet
 
+	heard map[wire.NodeID]time.Duration // when a node's last join came; never gone through
+
 	// The order of the current ring, and what is saved of the old one while another forms.
 	queue     *queue // packets of oldRing
 	recovered *queue // packets of the ring being formed

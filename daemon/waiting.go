@@ -12,6 +12,23 @@ import (
 // member.
 const answerLimit = time.Second
 
+// How long becoming a member usually does not take; and how long a broker that waits for others, for days if
+// it must, is silent about it at the most.
+const (
+	lateAfter = 5 * time.Second
+	lateMost  = 5 * time.Minute
+)
+
+// TellAfter is when to tell what a broker waits for, if that was done a number of times already: less and less
+// often.
+func TellAfter(told int) time.Duration {
+	after := lateAfter
+	for ; told > 0 && after < lateMost; told-- {
+		after *= 2
+	}
+	return min(after, lateMost)
+}
+
 // TellWaiting logs what this broker, which is no member yet, waits for.
 func (b *Broker) TellWaiting() {
 	said := make(chan string, 1)

@@ -119,12 +119,10 @@ func serve(o *config.Options) error {
 	}
 }
 
-// lateAfter is how long becoming a member usually does not take.
-const lateAfter = 5 * time.Second
-
 // become waits until a broker is a member, or is to be none.
 func become(b *qpidd.Broker, stop, reload <-chan os.Signal, again func()) (member bool, err error) {
-	late := time.NewTicker(lateAfter)
+	told := 0
+	late := time.NewTimer(qpidd.TellAfter(told))
 	defer late.Stop()
 	for {
 		select {
@@ -132,6 +130,8 @@ func become(b *qpidd.Broker, stop, reload <-chan os.Signal, again func()) (membe
 			return true, nil
 		case <-late.C:
 			b.TellWaiting()
+			told++
+			late.Reset(qpidd.TellAfter(told))
 		case <-reload:
 			again()
 		case err := <-b.Failed():

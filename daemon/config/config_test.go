@@ -91,6 +91,13 @@ func TestMistakesAreNamed(t *testing.T) {
 		{[]string{"--auth=perhaps"}, "neither yes nor no"},
 		{[]string{"--cluster-name", long}, "127 at most"},
 		{[]string{"--cluster-size=3"}, "--cluster-name"},
+		{[]string{"--cluster-name", "--no-data-dir"}, "the name is missing"},
+		{[]string{"--max-connections=-1"}, "below 0, which is no limit"},
+		{[]string{"--max-negotiate-time=-1"}, "--max-negotiate-time -1"},
+		{[]string{"--worker-threads=-1"}, "1 to 4096"},
+		{[]string{"--worker-threads=100000"}, "1 to 4096"},
+		{[]string{"--wait=-5"}, "number of seconds"},
+		{[]string{"--token=-3s"}, "--token -3s"},
 		{[]string{"--data-dir=x", "--no-data-dir"}, "contradict"},
 		{[]string{"--config", filepath.Join(dir, "missing")}, "cannot read configuration file"},
 		{[]string{"--config", dir}, "cannot read configuration file"},
@@ -136,6 +143,14 @@ func TestMistakesAreNamed(t *testing.T) {
 	}
 	if _, err := Load([]string{"--help"}, nil); err != ErrHelp || !strings.Contains(Usage(), "--cluster-name NAME") {
 		t.Errorf("help: %v", err)
+	}
+}
+
+// TestFilesOfOtherEditors reads a file with a mark before its first line, and lines that end as elsewhere.
+func TestFilesOfOtherEditors(t *testing.T) {
+	o, err := Load([]string{"--config", file(t, "\ufeffport=5673\r\n\r\n# no users yet\r\nauth=no\r\n")}, nil)
+	if err != nil || o.Port != 5673 || bool(o.Auth) {
+		t.Errorf("%+v, %v", o, err)
 	}
 }
 

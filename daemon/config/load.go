@@ -120,7 +120,8 @@ func fromFile(f *pflag.FlagSet, path string, set map[string]bool) error {
 	lines := bufio.NewScanner(file)
 	here := map[string]bool{}
 	for n := 1; lines.Scan(); n++ {
-		line := strings.TrimSpace(lines.Text())
+		// Editors of other systems mark UTF-8 with it, where nobody sees it.
+		line := strings.TrimSpace(strings.TrimPrefix(lines.Text(), "\ufeff"))
 		if line == "" || line[0] == '#' {
 			continue
 		}
@@ -169,6 +170,8 @@ func (o *Options) ranges() error {
 		return fmt.Errorf("--mcastport %d is no UDP port: 1024 to 65535", o.McastPort)
 	case o.MeshPort < 0 || o.MeshPort > 65535:
 		return fmt.Errorf("--mesh-port %d is no TCP port: 0 to 65535", o.MeshPort)
+	case strings.HasPrefix(o.ClusterName, "--"):
+		return fmt.Errorf("--cluster-name %s: this is an option, and the name is missing", o.ClusterName)
 	case len(o.ClusterName) > MaxClusterName:
 		return fmt.Errorf("--cluster-name has %d bytes, it can have %d at most", len(o.ClusterName), MaxClusterName)
 	case o.ClusterSize < 0 || o.ClusterSize > wire.MaxMembers:
@@ -179,6 +182,9 @@ func (o *Options) ranges() error {
 		return fmt.Errorf("--max-frame-size %d: 4096 to %d bytes", o.MaxFrame, 16<<20)
 	case o.MaxMessage < 1 || o.MaxMessage > 255<<20:
 		return fmt.Errorf("--max-message-size %d: 1 to %d bytes", o.MaxMessage, 255<<20)
+	}
+	if err := o.amounts(); err != nil {
+		return err
 	}
 	if !slices.Contains([]string{SyncMajority, SyncAll, SyncLocal, SyncNone}, o.Sync) {
 		return fmt.Errorf("--sync %q is none of %s, %s, %s and %s", o.Sync, SyncMajority, SyncAll, SyncLocal, SyncNone)
@@ -191,6 +197,23 @@ func (o *Options) ranges() error {
 	}
 	if group, err := netip.ParseAddr(o.McastAddr); o.McastAddr != "" && (err != nil || !group.IsMulticast()) {
 		return fmt.Errorf("--mcastaddr %q is no multicast address: give one of 239.0.0.0 to 239.255.255.255, or of ff00::/8 with IPv6, the same to all members; without the option it follows from the cluster's name", o.McastAddr)
+	}
+	return nil
+}
+
+// amounts looks at numbers that have a meaning only above some other.
+func (o *Options) amounts() error {
+	switch {
+	case o.MaxConnections < 0:
+		return fmt.Errorf("--max-connections %d is below 0, which is no limit", o.MaxConnections)
+	case o.MaxNegotiate < 0:
+		return fmt.Errorf("--max-negotiate-time %d: a client needs some milliseconds to open its connection", o.MaxNegotiate)
+	case o.WorkerThreads < 0 || o.WorkerThreads > maxThreads:
+		return fmt.Errorf("--worker-threads %d: 1 to %d, or 0 for one for each core", o.WorkerThreads, maxThreads)
+	case o.Wait < 0:
+		return fmt.Errorf("--wait %d: give a number of seconds", o.Wait)
+	case o.Token < 0:
+		return fmt.Errorf("--token %v: give a time as 3s, or 0 for the ring configuration's", o.Token)
 	}
 	return nil
 }

@@ -143,6 +143,9 @@ var (
 	guards    = []string{GuardOff, GuardNative, GuardGeneric, GuardTC}
 )
 
+// maxThreads is more than a host has cores for; with many more the process does nothing but look after them.
+const maxThreads = 4096
+
 // MaxClusterName is the longest name of a group: CPG_MAX_NAME_LENGTH less its terminator.
 const MaxClusterName = 127
 

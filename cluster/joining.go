@@ -28,6 +28,7 @@ type kept struct {
 	data   []byte
 	active bool // from announced that it has the state
 	fewer  bool // from proposed to expect fewer votes
+	votes  int  // so many
 	view   *View
 	at     viewID // in which it was, or which it is
 }
@@ -70,8 +71,8 @@ func (n *Node) considerForming() {
 		n.event(Event{Kind: EventWaiting, Text: fmt.Sprintf("cluster %s, which this member was about to join, has gone down, and has stores: waiting for its members; to found another cluster, start this broker anew", n.joins)})
 		return
 	}
-	if q := &n.cfg.Quorum; !q.founds(n.view.members) {
-		n.event(Event{Kind: EventWaiting, Text: fmt.Sprintf("%s, waiting for at least %d", q.count(q.votes(n.view.members)), q.founding())})
+	if q, expected := &n.cfg.Quorum, n.known(); !q.founds(n.view.members, expected) {
+		n.event(Event{Kind: EventWaiting, Text: fmt.Sprintf("%s, waiting for at least %d", q.count(q.votes(n.view.members)), q.founding(expected))})
 		return
 	}
 	if n.view.members[0] == n.cfg.Self {
@@ -116,7 +117,7 @@ func (n *Node) formed(r *controlReader) {
 	if n.state != Joining || n.join.donor != 0 {
 		return
 	}
-	n.id = id
+	n.id, n.expected = id, n.known()
 	n.state = Active
 	n.log.SetCluster(journal.UUID(id))
 	n.setActive(n.advance(), slices.Clone(n.view.members), n.view.id)
@@ -203,7 +204,7 @@ func (n *Node) replay(bytes int64) {
 		case k.active:
 			n.addActive(k.from, k.at)
 		case k.fewer:
-			n.lowerExpected()
+			n.lowerExpected(k.votes)
 		default:
 			r := partReader{parts: [][]byte{k.data[messageHead:]}}
 			n.stream(k.number, k.from, binary.LittleEndian.Uint32(k.data[4:]), &r)

@@ -47,7 +47,8 @@ const (
 	EventFrozen                        // quorum lost
 	EventThawed                        // quorum regained
 	EventDemoted                       // this member's state was given up for the cluster's
-	EventFewer                         // no more votes are expected than there are
+	EventFewer                         // fewer votes are expected than before
+	EventTracked                       // more votes are expected than ever: Node.Tracked is to be kept
 	EventDiskFull                      // nothing durable is taken
 	EventDiskRoom                      // it is, again
 	EventFatal                         // it cannot go on: Text says why
@@ -84,6 +85,7 @@ func (n *Node) View(now time.Duration, v *View) {
 	}
 	if n.state == Active {
 		n.expect()
+		n.downscale()
 	}
 	n.asides = append(n.asides, n.hello().encode())
 	n.testify()
@@ -134,6 +136,9 @@ func (n *Node) hello() *hello {
 	h.store, h.full = n.cfg.Store, n.log.Tight() != nil
 	if n.state == Joining && n.base != nil {
 		n.base.tell(h)
+		if n.cfg.Quorum.Tracking {
+			h.expected = max(h.expected, n.least())
+		}
 	}
 	return h
 }
@@ -152,6 +157,7 @@ func (n *Node) changeMembers(v *View, at viewID) {
 	if len(survivors) == len(n.active) {
 		return
 	}
+	n.saidGoodbye(v)
 	n.electorate = filter(n.electorate, func(m broker.MemberID) bool { return !slices.Contains(v.LeftCleanly, m) })
 	e := n.advance()
 	if !n.quorate(survivors) {
@@ -433,7 +439,7 @@ func (n *Node) lacking(best *hello, holders []broker.MemberID) string {
 			len(best.electorate), len(holders), len(n.joining()))
 	}
 	return fmt.Sprintf("no quorum: %s are expected; here are %d with the cluster's state and %d without",
-		q.count(best.expected), q.votes(holders), q.votes(n.joining()))
+		q.count(n.expectedOf(best)), q.votes(holders), q.votes(n.joining()))
 }
 
 // joining are those of the view that come with nothing.
@@ -451,7 +457,7 @@ func (n *Node) joining() (list []broker.MemberID) {
 // better, but then nobody is left who does.
 func (n *Node) allHere(holders []broker.MemberID, best *hello) bool {
 	q := &n.cfg.Quorum
-	return q.Expected > 0 && q.votes(holders)+q.votes(n.joining()) >= best.expected
+	return q.Expected > 0 && q.votes(holders)+q.votes(n.joining()) >= n.expectedOf(best)
 }
 
 // outranks tells whether h's history counts more than o's.
@@ -525,5 +531,5 @@ func (n *Node) clear() {
 	n.id, n.index, n.chain, n.epoch = ID{}, 0, 0, 0
 	n.active, n.electorate, n.stores, n.eras = nil, nil, nil, nil
 	n.pace = pace{}
-	n.expected, n.expectAt = n.cfg.Quorum.Expected, 0
+	n.expected, n.expectAt, n.remain = n.least(), 0, 0
 }

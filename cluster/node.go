@@ -98,6 +98,8 @@ type Node struct {
 	active     []broker.MemberID                // who has the state, sorted
 	electorate []broker.MemberID                // who took part in the last quorate view, and left not cleanly
 	expected   int                              // votes, if Config.Quorum asks for any
+	remain     int                              // of these, when somebody left cleanly; 0: that is done
+	tracked    int                              // the most that was ever expected
 	stores     map[broker.MemberID]journal.UUID // of the electorate
 	epoch      broker.Index                     // index at which the electorate last changed
 	eras       []era
@@ -162,9 +164,18 @@ func New(cfg Config, group Group) *Node {
 		inquiries: map[broker.Index]inquiry{},
 		streams:   map[broker.MemberID]*stream{},
 	}
-	n.expected = cfg.Quorum.Expected
+	n.tracked = cfg.Quorum.Tracked
+	n.expected = n.least()
 	n.broker = n.newBroker()
 	return n
+}
+
+// least is how many votes are expected of a cluster that is not known.
+func (n *Node) least() int {
+	if n.cfg.Quorum.Tracking {
+		return max(n.cfg.Quorum.Expected, n.tracked)
+	}
+	return n.cfg.Quorum.Expected
 }
 
 func (n *Node) newBroker() *broker.Broker {

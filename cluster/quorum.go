@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -24,6 +25,12 @@ type Quorum struct {
 	// Window, a cluster expects no more than it has. All members must have one vote.
 	LastManStanding bool
 	Window          time.Duration
+	// AllowDownscale: who leaves cleanly is not expected any more, down to Expected. It takes Tracking.
+	AllowDownscale bool
+	// Tracking: a cluster is not founded, and goes on from its stores, only with a quorum of as many
+	// votes as a member ever saw expected, which it keeps; Tracked is what it has kept.
+	Tracking bool
+	Tracked  int
 	// TieBreaker tells which half goes on where a cluster falls into two.
 	TieBreaker TieBreaker
 	// TieNodes are the nodes of TieListed: the half with the first of them that took part.
@@ -111,19 +118,22 @@ func (q *Quorum) breaksTie(members, last []broker.MemberID, have, expected int) 
 	return false
 }
 
-// founds tells whether members may found a cluster. A tie is not broken for them: without a
-// last view nobody knows who else there is.
-func (q *Quorum) founds(members []broker.MemberID) bool { return q.votes(members) >= q.founding() }
+// founds tells whether members may found a cluster where so many votes are expected. A tie is not
+// broken for them: without a last view nobody knows who else there is.
+func (q *Quorum) founds(members []broker.MemberID, expected int) bool {
+	return q.votes(members) >= q.founding(expected)
+}
 
-// founding is how many votes that takes.
-func (q *Quorum) founding() int {
-	if q.WaitForAll {
-		return q.Expected
-	}
-	if q.Expected == 0 {
+// founding is how many votes that takes. Of a cluster that was larger once, and could be made
+// smaller since, those that left may be a majority, and not know of the rest.
+func (q *Quorum) founding(expected int) int {
+	switch {
+	case q.Expected == 0:
 		return 0
+	case q.WaitForAll, q.AllowDownscale && expected > q.Expected:
+		return expected
 	}
-	return q.needed(q.Expected)
+	return q.needed(expected)
 }
 
 // count says a number of votes; where each member has one, as one of members.
@@ -149,6 +159,7 @@ func (n *Node) expect() {
 	}
 	have := q.votes(n.active)
 	n.expected = max(n.expected, have)
+	n.track(have)
 	if q.LastManStanding && have < n.expected {
 		n.expectAt = n.now + max(q.Window, 1)
 	}
@@ -163,26 +174,38 @@ func (n *Node) expectFewer() {
 	}
 	w := newControl(controlExpect)
 	w.viewID(n.view.id)
+	w.Uint(0)
 	n.asides = append(n.asides, w.End())
 }
 
 // expectedFewer takes that. What was proposed in another view is void: the window begins anew
 // with each.
 func (n *Node) expectedFewer(from broker.MemberID, r *controlReader) {
-	if id := r.viewID(); r.Err != nil || id != n.view.id {
+	id, votes := r.viewID(), 0
+	if len(r.Rest) > 0 { // there is none from a member of an older version
+		votes = int(r.UintTo(math.MaxInt32))
+	}
+	if r.Err != nil || id != n.view.id {
 		return
 	}
 	switch {
 	case n.behind():
-		n.join.backlog = append(n.join.backlog, kept{from: from, fewer: true})
+		n.join.backlog = append(n.join.backlog, kept{from: from, fewer: true, votes: votes})
 	case n.state == Active || n.state == CatchingUp:
-		n.lowerExpected()
+		n.lowerExpected(votes)
 	}
 }
 
-func (n *Node) lowerExpected() {
-	if have := n.cfg.Quorum.votes(n.active); have < n.expected {
-		n.expected = have
-		n.event(Event{Kind: EventFewer, Text: n.cfg.Quorum.count(have)})
+// lowerExpected expects so many votes from here on, but not fewer than there are.
+func (n *Node) lowerExpected(votes int) {
+	q := &n.cfg.Quorum
+	votes = max(votes, q.votes(n.active))
+	if q.AllowDownscale {
+		votes = max(votes, q.Expected)
 	}
+	if votes < n.expected {
+		n.expected = votes
+		n.event(Event{Kind: EventFewer, Text: q.count(votes)})
+	}
+	n.remain = 0
 }

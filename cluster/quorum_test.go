@@ -66,19 +66,23 @@ func TestQuorum(t *testing.T) {
 // TestFounding: how many votes found a cluster.
 func TestFounding(t *testing.T) {
 	for _, x := range []struct {
-		name string
-		q    Quorum
-		want int
+		name  string
+		q     Quorum
+		known int // to have been expected
+		want  int
 	}{
-		{"no votes", Quorum{}, 0},
-		{"--cluster-size", All(3), 3},
-		{"a majority", Quorum{Expected: 5}, 3},
-		{"wait_for_all", Quorum{Expected: 5, WaitForAll: true}, 5},
-		{"two_node", Quorum{Expected: 2, TwoNode: true, WaitForAll: true}, 2},
-		{"two_node without wait_for_all", Quorum{Expected: 2, TwoNode: true}, 1},
-		{"no tie is broken", Quorum{Expected: 4, TieBreaker: TieLowest}, 3},
+		{"no votes", Quorum{}, 0, 0},
+		{"--cluster-size", All(3), 0, 3},
+		{"a majority", Quorum{Expected: 5}, 0, 3},
+		{"wait_for_all", Quorum{Expected: 5, WaitForAll: true}, 0, 5},
+		{"two_node", Quorum{Expected: 2, TwoNode: true, WaitForAll: true}, 0, 2},
+		{"two_node without wait_for_all", Quorum{Expected: 2, TwoNode: true}, 0, 1},
+		{"no tie is broken", Quorum{Expected: 4, TieBreaker: TieLowest}, 0, 3},
+		{"expected_votes_tracking", Quorum{Expected: 3, Tracking: true}, 9, 5},
+		{"allow_downscale that was not used", Quorum{Expected: 3, Tracking: true, AllowDownscale: true}, 3, 2},
+		{"allow_downscale that may have been used", Quorum{Expected: 3, Tracking: true, AllowDownscale: true}, 9, 9},
 	} {
-		if got := x.q.founding(); got != x.want {
+		if got := x.q.founding(max(x.q.Expected, x.known)); got != x.want {
 			t.Errorf("%s: %d", x.name, got)
 		}
 	}

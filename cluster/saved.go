@@ -103,6 +103,9 @@ func (n *Node) revive(members []broker.MemberID) {
 	n.id, n.index, n.epoch, n.eras = b.id, b.index, b.epoch, b.eras
 	n.chain = uint64(b.epoch)<<32 ^ uint64(b.index)
 	n.stores, n.expected = b.stores, b.expected
+	if n.cfg.Quorum.Tracking {
+		n.expected = n.known()
+	}
 	n.joins = ID{}
 	n.disk.left = false
 	n.log.SetCluster(journal.UUID(n.id))
@@ -123,11 +126,13 @@ func (n *Node) recovers(best *hello, holders []broker.MemberID) bool {
 	}
 	based := slices.ContainsFunc(n.view.hellos, func(h *hello) bool { return h.based && h.id == best.id })
 	if !based {
-		return q.quorate(holders, best.electorate, best.expected) || n.allHere(holders, best) || q.Expected == 0 && n.accounted(best, holders)
+		return q.quorate(n.voters(best, holders), best.electorate, best.expected) || n.allHere(holders, best) || q.Expected == 0 && n.accounted(best, holders)
 	}
 	if q.Expected > 0 {
-		// The last man may have expected fewer than its journal says.
-		return 2*q.votes(holders) > best.expected && !q.LastManStanding || n.allHere(holders, best)
+		// Others may have expected fewer than this journal says, and gone on.
+		expected := n.expectedOf(best)
+		fewer := q.LastManStanding || q.AllowDownscale && expected > q.Expected
+		return 2*q.votes(holders) > expected && !fewer || n.allHere(holders, best)
 	}
 	here, all := 0, 0
 	for i, m := range best.electorate {
@@ -165,7 +170,7 @@ func (n *Node) holds(id ID, store journal.UUID) bool {
 // missing tells a person for whom a history waits.
 func (n *Node) missing(best *hello) string {
 	if n.cfg.Quorum.Expected > 0 {
-		return fmt.Sprintf("no quorum: %s are expected before the cluster goes on from its stores; waiting for the others", n.cfg.Quorum.count(best.expected))
+		return fmt.Sprintf("no quorum: %s are expected before the cluster goes on from its stores; waiting for the others", n.cfg.Quorum.count(n.expectedOf(best)))
 	}
 	var list []string
 	for i, m := range best.electorate {

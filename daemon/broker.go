@@ -280,6 +280,7 @@ func (b *Broker) joinRing(cfg *cluster.Config, log *slog.Logger) error {
 	b.datapath.Opened(udp)
 	b.ring = ring
 	self := cpg.Member{Node: ring.Node(udp.Address()), PID: uint32(os.Getpid())}
+	b.loadTracked(&ring.Quorum, log)
 	cfg.Quorum = ring.Quorum
 	seq, save := b.ringSeq(self.Node)
 	totem := ring.Totem
@@ -287,7 +288,7 @@ func (b *Broker) joinRing(cfg *cluster.Config, log *slog.Logger) error {
 	window, visit := windowFor(udp.Stats().ReceiveBuffer)
 	totem.WindowSize, totem.MaxMessages = cmp.Or(totem.WindowSize, window), cmp.Or(totem.MaxMessages, visit)
 	machine, err := cpg.New(cpg.Config{Group: o.ClusterName, PID: self.PID,
-		Votes: ring.Votes, ExpectedVotes: ring.ExpectedVotes, ConfigVersion: ring.ConfigVersion, Totem: totem}, e.now())
+		Votes: ring.Votes, ExpectedVotes: max(ring.ExpectedVotes, uint32(ring.Quorum.Tracked)), AllowDownscale: ring.Quorum.AllowDownscale, ConfigVersion: ring.ConfigVersion, Totem: totem}, e.now())
 	if err != nil {
 		udp.Close()
 		return err
@@ -408,6 +409,11 @@ func (b *Broker) event(log *slog.Logger, ev cluster.Event) {
 		b.noRoom.Store(true)
 	case cluster.EventDiskRoom:
 		b.noRoom.Store(false)
+	case cluster.EventTracked:
+		b.keepTracked(b.engine.node.Tracked(), log)
+	}
+	if votes := b.engine.node.Expected(); b.provider != nil && votes > 0 {
+		b.provider.expect(votes)
 	}
 	b.tell(log, ev)
 	if service := b.service.Load(); service != nil {
@@ -455,7 +461,7 @@ func (b *Broker) tell(log *slog.Logger, ev cluster.Event) {
 	case cluster.EventDiskRoom:
 		say(logging.Notice, ev.Text)
 	case cluster.EventFewer:
-		say(logging.Notice, "last_man_standing: no more than "+ev.Text+" are expected from now on")
+		say(logging.Notice, "no more than "+ev.Text+" are expected from now on")
 	case cluster.EventFatal:
 		say(logging.Critical, ev.Text)
 	}

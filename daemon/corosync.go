@@ -57,6 +57,9 @@ func (r *corosyncRing) tick(now time.Duration, t taker) (time.Duration, error) {
 // suspect does nothing: corosync cannot be told, and sees itself when a process ends.
 func (r *corosyncRing) suspect(time.Duration, wire.NodeID) {}
 
+// expect does nothing: corosync knows what it expects.
+func (r *corosyncRing) expect(int) {}
+
 func (r *corosyncRing) leave(now time.Duration) { r.Leave(now) }
 
 func (r *corosyncRing) left() bool { return r.Left() }

@@ -24,6 +24,8 @@ type provider interface {
 	tick(now time.Duration, t taker) (next time.Duration, err error)
 	// suspect takes evidence that a node is dead.
 	suspect(now time.Duration, node wire.NodeID)
+	// expect tells how many votes the cluster expects.
+	expect(votes int)
 	// leave leaves the group; left tells when that is done.
 	leave(now time.Duration)
 	left() bool

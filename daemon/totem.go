@@ -140,6 +140,8 @@ func (r *ownRing) tick(now time.Duration, t taker) (time.Duration, error) {
 
 func (r *ownRing) suspect(now time.Duration, node wire.NodeID) { r.Suspect(now, node) }
 
+func (r *ownRing) expect(votes int) { r.Expect(uint32(votes)) }
+
 func (r *ownRing) leave(now time.Duration) { r.Leave(now) }
 
 func (r *ownRing) left() bool { return r.Left() }

@@ -495,8 +495,8 @@ func TestVotes(t *testing.T) {
 			cluster.Quorum{Expected: 4, TieBreaker: cluster.TieHighest, Window: window}, ""},
 		"expected_votes: 4\n\tauto_tie_breaker: 1\n\tauto_tie_breaker_node: 1 3 5": {
 			cluster.Quorum{Expected: 4, TieBreaker: cluster.TieListed, TieNodes: []uint32{1, 3, 5}, Window: window}, ""},
-		"expected_votes: 3\n\tallow_downscale: 1":                          {cluster.Quorum{Expected: 3, Window: window}, ":9: allow_downscale: not available"},
-		"expected_votes: 3\n\texpected_votes_tracking: 1":                  {cluster.Quorum{Expected: 3, Window: window}, ":9: expected_votes_tracking: not available"},
+		"expected_votes: 3\n\tallow_downscale: 1":                          {cluster.Quorum{Expected: 3, AllowDownscale: true, Tracking: true, Window: window}, ""},
+		"expected_votes: 3\n\texpected_votes_tracking: 1":                  {cluster.Quorum{Expected: 3, Tracking: true, Window: window}, ""},
 		"expected_votes: 6\n\tvotes: 2":                                    {cluster.Quorum{Expected: 6, Window: window}, ":9: votes: not available without a nodelist"},
 		"expected_votes: 5\n\tdevice {\n\t\tmodel: net\n\t\tvotes: 2\n\t}": {cluster.Quorum{Expected: 5, Window: window}, ":9: device: not available"},
 	} {

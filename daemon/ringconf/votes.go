@@ -34,8 +34,6 @@ func (s *Setup) votes(c *conf.Config, o *config.Options, self int, say func(stri
 		text string
 	}{
 		{"votes", len(c.Nodes) == 0 && q.Votes != 1, "not available without a nodelist: each member has one vote"},
-		{"allow_downscale", q.AllowDownscale, "not available: who leaves stays expected"},
-		{"expected_votes_tracking", q.ExpectedVotesTracking && !q.AllowDownscale, "not available: expected_votes is what the file says"},
 		{"device", q.Device != nil, "not available: only members have votes"},
 	} {
 		if x.set {
@@ -50,6 +48,7 @@ func (s *Setup) quorum(c *conf.Config, say func(string)) cluster.Quorum {
 	q := cluster.Quorum{
 		Expected: c.ExpectedVotes(), Weights: s.weights(c, say), WaitForAll: f.WaitForAll, TwoNode: f.TwoNode,
 		LastManStanding: f.LastManStanding, Window: f.LastManStandingWindow,
+		AllowDownscale: f.AllowDownscale, Tracking: f.ExpectedVotesTracking,
 	}
 	off := func(name, why string) {
 		say(fmt.Sprintf("%s: %s %s, and is off, as with corosync", c.Where("quorum."+name), name, why))

@@ -20,6 +20,8 @@ type Config struct {
 	// announced, and corosync counts this node as having none.
 	Votes         uint32
 	ExpectedVotes uint32
+	// AllowDownscale: a leave is announced to votequorum, too, which expects fewer votes from then on.
+	AllowDownscale bool
 
 	// ConfigVersion is that of the configuration, which nodes compare when they first meet; 0:
 	// this one does not.
@@ -32,7 +34,7 @@ type Config struct {
 const (
 	defaultQueueBytes = 4 << 20
 	minQueueBytes     = 64 << 10
-	// controlReserve is room in the queue that only procjoin and procleave use.
+	// controlReserve is room in the queue that only procjoin, procleave and the nodeinfo of a leave use.
 	controlReserve = 1 << 10
 	// syncQueueBytes holds one round of synchronisation: service_build, config_version,
 	// downlist, joinlist, two nodeinfos and a barrier for each of at most 128 services, 12 KiB in all.

@@ -240,8 +240,7 @@ func (m *Machine) Leave(now time.Duration) {
 		return
 	}
 	m.leaving = true
-	if !m.joined || !m.synced || m.totem.State() != totem.Operational ||
-		m.app.Push(m.procMessage(wire.FuncProcLeave, wire.ReasonLeave)) != nil {
+	if !m.joined || !m.synced || m.totem.State() != totem.Operational || m.sayGoodbye() != nil {
 		m.leaveRing()
 		return
 	}
@@ -249,6 +248,20 @@ func (m *Machine) Leave(now time.Duration) {
 	m.totem.Kick(m.now)
 	m.settle()
 }
+
+// sayGoodbye queues the last we have to say: that of the group, at which we leave, at the end.
+func (m *Machine) sayGoodbye() error {
+	if m.cfg.AllowDownscale && m.cfg.Votes > 0 {
+		info := wire.AppendNodeInfo(wire.AppendGroup(nil, wire.StreamService), m.nodeInfo(wire.NodeLeaving))
+		if err := m.app.Push(info); err != nil {
+			return err
+		}
+	}
+	return m.app.Push(m.procMessage(wire.FuncProcLeave, wire.ReasonLeave))
+}
+
+// Expect changes the votes that are announced as expected.
+func (m *Machine) Expect(votes uint32) { m.cfg.ExpectedVotes = votes }
 
 // Quit leaves the ring at once, and the group with it.
 func (m *Machine) Quit(now time.Duration) {

@@ -155,15 +155,17 @@ func (m *Machine) work(service int32) {
 			m.say(wire.AppendJoinList(slices.Clone(group), m.cfg.Group, m.self.PID))
 		}
 	case service == wire.ServiceVotequorum && m.cfg.Votes > 0:
-		info := wire.NodeInfo{
-			Node: m.self.Node, Votes: m.cfg.Votes, Expected: m.cfg.ExpectedVotes,
-		}
+		flags := uint32(0)
 		if len(m.nodes) == 1 {
-			info.Flags = wire.NodeFirst
+			flags = wire.NodeFirst
 		}
-		m.say(wire.AppendNodeInfo(slices.Clone(group), info))
+		m.say(wire.AppendNodeInfo(slices.Clone(group), m.nodeInfo(flags)))
 		m.say(wire.AppendNodeInfo(slices.Clone(group), wire.NodeInfo{})) // the quorum device
 	}
+}
+
+func (m *Machine) nodeInfo(flags uint32) wire.NodeInfo {
+	return wire.NodeInfo{Node: m.self.Node, Votes: m.cfg.Votes, Expected: m.cfg.ExpectedVotes, Flags: flags}
 }
 
 // departed are the nodes of the last view that did not come along.

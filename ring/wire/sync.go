@@ -70,8 +70,11 @@ type NodeInfo struct {
 	Flags    uint32
 }
 
-// NodeFirst is the flag of a NodeInfo that says: alone so far.
-const NodeFirst = 8
+// Flags of a NodeInfo.
+const (
+	NodeLeaving = 2 // it says goodbye, and is not expected any more
+	NodeFirst   = 8 // alone so far
+)
 
 // ParseNodeInfo reads a NodeInfo.
 func ParseNodeInfo(o Order, b []byte) (NodeInfo, error) {

@@ -56,3 +56,25 @@ func TestClusterSize(t *testing.T) {
 	s.RunOnce(s.Consuming, 0, s.Consume091("consumer", false))
 	s.Settle(t)
 }
+
+// TestDownscale shuts down two of four where two are expected at the least, and allow_downscale is set: the
+// others expect two, and when one of these is killed the last has no quorum.
+func TestDownscale(t *testing.T) {
+	harness.OwnRing(t, "its configuration is not ours to read")
+	short(t)
+	c := harness.Start(t, 0)
+	c.RingConfig = ringFile(t, c, "downscale.conf", strings.Replace(corosync3, "votequorum\n", "votequorum\n\texpected_votes: 2\n\tallow_downscale: 1\n", 1))
+	for range 4 {
+		c.Place()
+	}
+	c.RestartTogether(0, 1, 2, 3)
+	for _, i := range []int{3, 2} {
+		c.Stop(i)
+		for on := range i {
+			c.AwaitLog(on, 1, fmt.Sprintf("no more than %d members are expected from now on", i))
+		}
+	}
+	c.Kill(1)
+	c.AwaitLog(0, 1, "no quorum: 1 of 2 members are left")
+	c.AwaitLog(0, 1, "expected_votes_tracking: there is no data directory")
+}

@@ -84,6 +84,7 @@ type lab struct {
 	id        func(host int) uint32 // node ids in corosync's nodelist
 	transport string
 	totem     string // further directives of totem
+	quorum    string // and of quorum
 	everyone  string // the directive that says where to what is for everyone goes
 	ipv6      bool
 }
@@ -161,6 +162,7 @@ func (l *lab) configuration() string {
 }
 quorum {
 	provider: corosync_votequorum
+	%s
 }
 logging {
 	to_syslog: no
@@ -170,7 +172,7 @@ logging {
 	timestamp: hires
 }
 nodelist {
-`, l.transport, l.totem, l.everyone)
+`, l.transport, l.totem, l.everyone, l.quorum)
 	for i := 1; i <= hosts; i++ {
 		fmt.Fprintf(&b, "\tnode {\n\t\tring0_addr: %s\n\t\tnodeid: %d\n\t}\n", l.address(i), l.id(i))
 	}

@@ -76,7 +76,8 @@ func join(file string, seq uint64) (*node, error) {
 	totem.Node, totem.RingSeq = ring.Node(l.Address()), seq
 	l.Know(totem.Node)
 	n.machine, err = cpg.New(cpg.Config{
-		Group: "interop", PID: uint32(os.Getpid()), Votes: ring.Votes, ExpectedVotes: ring.ExpectedVotes, ConfigVersion: ring.ConfigVersion, Totem: totem,
+		Group: "interop", PID: uint32(os.Getpid()), Votes: ring.Votes, ExpectedVotes: ring.ExpectedVotes, ConfigVersion: ring.ConfigVersion,
+		AllowDownscale: ring.Quorum.AllowDownscale, Totem: totem,
 	}, n.now())
 	return n, err
 }

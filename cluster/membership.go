@@ -136,9 +136,6 @@ func (n *Node) hello() *hello {
 	h.store, h.full = n.cfg.Store, n.log.Tight() != nil
 	if n.state == Joining && n.base != nil {
 		n.base.tell(h)
-		if n.cfg.Quorum.Tracking {
-			h.expected = max(h.expected, n.least())
-		}
 	}
 	return h
 }
@@ -439,7 +436,7 @@ func (n *Node) lacking(best *hello, holders []broker.MemberID) string {
 			len(best.electorate), len(holders), len(n.joining()))
 	}
 	return fmt.Sprintf("no quorum: %s are expected; here are %d with the cluster's state and %d without",
-		q.count(n.expectedOf(best)), q.votes(holders), q.votes(n.joining()))
+		q.count(best.expected), q.votes(holders), q.votes(n.joining()))
 }
 
 // joining are those of the view that come with nothing.
@@ -457,7 +454,7 @@ func (n *Node) joining() (list []broker.MemberID) {
 // better, but then nobody is left who does.
 func (n *Node) allHere(holders []broker.MemberID, best *hello) bool {
 	q := &n.cfg.Quorum
-	return q.Expected > 0 && q.votes(holders)+q.votes(n.joining()) >= n.expectedOf(best)
+	return q.Expected > 0 && q.votes(holders)+q.votes(n.joining()) >= best.expected
 }
 
 // outranks tells whether h's history counts more than o's.

@@ -103,9 +103,6 @@ func (n *Node) revive(members []broker.MemberID) {
 	n.id, n.index, n.epoch, n.eras = b.id, b.index, b.epoch, b.eras
 	n.chain = uint64(b.epoch)<<32 ^ uint64(b.index)
 	n.stores, n.expected = b.stores, b.expected
-	if n.cfg.Quorum.Tracking {
-		n.expected = n.known()
-	}
 	n.joins = ID{}
 	n.disk.left = false
 	n.log.SetCluster(journal.UUID(n.id))
@@ -125,14 +122,14 @@ func (n *Node) recovers(best *hello, holders []broker.MemberID) bool {
 		return true
 	}
 	based := slices.ContainsFunc(n.view.hellos, func(h *hello) bool { return h.based && h.id == best.id })
-	if !based {
-		return q.quorate(n.voters(best, holders), best.electorate, best.expected) || n.allHere(holders, best) || q.Expected == 0 && n.accounted(best, holders)
-	}
-	if q.Expected > 0 {
-		// Others may have expected fewer than this journal says, and gone on.
-		expected := n.expectedOf(best)
-		fewer := q.LastManStanding || q.AllowDownscale && expected > q.Expected
-		return 2*q.votes(holders) > expected && !fewer || n.allHere(holders, best)
+	switch {
+	case !based:
+		return q.quorate(n.voters(best, holders), best.electorate, best.expected) || n.nobodyElse(best, holders)
+	case q.AllowDownscale:
+		return 2*q.votes(n.voters(best, holders)) > best.expected || n.nobodyElse(best, holders)
+	case q.Expected > 0:
+		// The last man may have expected fewer than its journal says.
+		return 2*q.votes(holders) > best.expected && !q.LastManStanding || n.nobodyElse(best, holders)
 	}
 	here, all := 0, 0
 	for i, m := range best.electorate {
@@ -148,12 +145,21 @@ func (n *Node) recovers(best *hello, holders []broker.MemberID) bool {
 	return 2*here > all || all == 0 // it was the last one
 }
 
+// nobodyElse tells whether nobody is elsewhere who could have gone on: all votes are here, or, without
+// votes, all who took part. Where those are not expected any more that may be here, it takes both.
+func (n *Node) nobodyElse(best *hello, holders []broker.MemberID) bool {
+	q := &n.cfg.Quorum
+	return (q.Expected == 0 || n.allHere(holders, best)) && (q.Expected > 0 && !q.AllowDownscale || n.accounted(best, holders))
+}
+
 // accounted tells whether nobody can be elsewhere that was in the last quorate view: who is not here
-// has another process on its node here, and had nothing that outlived it.
+// has another process on its node here, and had nothing that outlived it, or that is here.
 func (n *Node) accounted(best *hello, holders []broker.MemberID) bool {
 	for i, m := range best.electorate {
 		again := slices.ContainsFunc(n.view.hellos, func(h *hello) bool { return node(m) != 0 && node(h.from) == node(m) && h.from != m })
-		if !slices.Contains(holders, m) && (best.stores[i] != (journal.UUID{}) || !again) {
+		if s := best.stores[i]; slices.Contains(holders, m) || s != (journal.UUID{}) && n.holds(best.id, s) {
+			continue
+		} else if s != (journal.UUID{}) || !again {
 			return false
 		}
 	}
@@ -170,7 +176,7 @@ func (n *Node) holds(id ID, store journal.UUID) bool {
 // missing tells a person for whom a history waits.
 func (n *Node) missing(best *hello) string {
 	if n.cfg.Quorum.Expected > 0 {
-		return fmt.Sprintf("no quorum: %s are expected before the cluster goes on from its stores; waiting for the others", n.cfg.Quorum.count(n.expectedOf(best)))
+		return fmt.Sprintf("no quorum: %s are expected before the cluster goes on from its stores; waiting for the others", n.cfg.Quorum.count(best.expected))
 	}
 	var list []string
 	for i, m := range best.electorate {

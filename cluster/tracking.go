@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/qpidd-cluster/qpidd-cluster/broker"
+	"github.com/qpidd-cluster/qpidd-cluster/journal"
 )
 
 // allow_downscale and expected_votes_tracking of votequorum(5).
@@ -13,10 +14,11 @@ import (
 // need have heard of the goodbye before the ring changed. Only a cluster with a quorum does so; a
 // corosync does without one, too, and two halves can both go on.
 //
-// Then those that were shut down may be more than those that went on. So every member keeps the most
-// votes that it ever saw expected, and a cluster that nobody has begins with the most that any of its
-// members has kept; if that is more than are configured, and downscaling is allowed, with all of them.
-// Where a part of the cluster has a quorum, what it expects counts.
+// Then those that were shut down may be more than those that went on. With a history, in memory or in a
+// store, they have no say in one that goes on without them (voters). Without any, a cluster begins with
+// the most votes that one of its members ever saw expected, and keeps; if that is more than are
+// configured, and downscaling is allowed, with all of them. Where a part of the cluster has a quorum, or
+// goes on, what it expects counts.
 
 // track notes what is expected. Who comes makes up for somebody that is shut down.
 func (n *Node) track(have int) {
@@ -72,20 +74,15 @@ func (n *Node) known() int {
 	return most
 }
 
-// expectedOf is how many votes are expected where best's history is the one that counts.
-func (n *Node) expectedOf(best *hello) int {
-	if best.based && n.cfg.Quorum.Tracking {
-		return max(best.expected, n.known())
-	}
-	return best.expected
-}
-
-// voters are the holders of a history that have a say in whether it goes on. Where those that took
-// part in its last view are not expected any more, that is those in it: others that were cut off
-// before could make a quorum of any part of it.
+// voters are the holders of a history that have a say in whether it goes on. Where members are not
+// expected any more, that is those that took part in its last view, or their stores: a majority of them
+// is in any part that went on. Others could make two parts of that view a majority each.
 func (n *Node) voters(best *hello, holders []broker.MemberID) []broker.MemberID {
 	if !n.cfg.Quorum.AllowDownscale {
 		return holders
 	}
-	return filter(holders, func(m broker.MemberID) bool { return slices.Contains(best.electorate, m) })
+	return filter(holders, func(m broker.MemberID) bool {
+		s := n.view.hello(m).store
+		return slices.Contains(best.electorate, m) || s != (journal.UUID{}) && slices.Contains(best.stores, s)
+	})
 }

@@ -122,50 +122,106 @@ func TestTracking(t *testing.T) {
 	}
 }
 
-// TestTrackingStores: of a cluster that was made smaller, neither those that were left, nor those that were shut
-// down, nor most of both go on from their stores: of those that lack they cannot know that they do not.
-func TestTrackingStores(t *testing.T) {
-	o := newOrder(t, 1)
-	var list []*testNode
-	disks := map[broker.MemberID]*faulty.Disk{}
-	run := func(id broker.MemberID, process byte, q Quorum) *testNode {
-		if disks[id] == nil {
-			disks[id] = o.newDisk()
+// nodes starts members as processes of nodes; each node has a disk, if any has.
+type nodes struct {
+	*order
+	disks map[broker.MemberID]*faulty.Disk // nil: they have none
+	ran   byte
+}
+
+func (o *nodes) run(q Quorum, ids ...broker.MemberID) (list []*testNode) {
+	for _, id := range ids {
+		o.ran++
+		var d *faulty.Disk
+		if o.disks != nil {
+			if o.disks[id] == nil {
+				o.disks[id] = o.newDisk()
+			}
+			d = o.disks[id]
 		}
-		n := o.startOn(id<<32|broker.MemberID(process), q, disks[id], byte(id))
-		list = append(list, n)
-		return n
+		list = append(list, o.startOn(id<<32|broker.MemberID(o.ran), q, d, byte(id)))
 	}
-	for id := broker.MemberID(1); id <= 5; id++ {
-		run(id, 1, downscale)
+	return list
+}
+
+// TestDownscaleStores: of a cluster that was made smaller, neither those that were shut down go on from their
+// stores, nor they with one of those that were left; these do.
+func TestDownscaleStores(t *testing.T) {
+	for _, before := range []bool{false, true} {
+		o := &nodes{order: newOrder(t, 1), disks: map[broker.MemberID]*faulty.Disk{}}
+		list := o.run(downscale, 1, 2, 3, 4, 5)
+		o.settle()
+		for _, n := range list[:3] {
+			o.quit(n)
+			o.settle()
+		}
+		for _, n := range list[3:] {
+			n.wants(t, Active)
+			n.dead = true
+			n.disk.Crash()
+		}
+		kept := downscale
+		kept.Tracked = 5
+		list = nil
+		if before {
+			for _, together := range [][]broker.MemberID{{1, 2, 3}, {4}} {
+				list = append(list, o.run(kept, together...)...)
+				o.steps()
+				for _, n := range list {
+					n.wants(t, Joining)
+				}
+			}
+		} else {
+			list = o.run(kept, 4)
+			o.steps()
+			list[0].wants(t, Joining)
+		}
+		list = append(list, o.run(kept, 5)...)
+		o.settle()
+		for _, n := range list {
+			n.wants(t, Active)
+			if want := max(3, len(list)); n.expected != want {
+				t.Errorf("member %d expects %d votes, not %d", n.id, n.expected, want)
+			}
+		}
 	}
+}
+
+// TestDownscaleMemory: members that come with nothing do not make up for one that was cut off, but for one
+// that has died on their node.
+func TestDownscaleMemory(t *testing.T) {
+	q := downscale
+	q.Expected = 2
+	o := &nodes{order: newOrder(t, 1)}
+	list := o.run(q, 1, 2, 3, 4)
 	o.settle()
-	for _, n := range list[:3] {
+	for _, n := range list[2:] {
 		o.quit(n)
 		o.settle()
 	}
-	for _, n := range list[3:] {
-		n.wants(t, Active)
-		o.quit(n)
-	}
-	kept := downscale
-	kept.Tracked = 5
-	list = nil
-	for _, together := range [][]broker.MemberID{{4, 5}, {1, 2}} {
-		for _, id := range together {
-			run(id, 2, kept)
-		}
-		o.steps()
-		for _, n := range list {
-			n.wants(t, Joining)
-		}
-	}
-	run(3, 2, kept)
+	o.kill(list[1]) // or it is cut off
+	o.steps()
+	list[0].wants(t, Frozen)
+	o.run(q, 3, 4)
+	o.steps()
+	list[0].wants(t, Frozen)
+	o.run(q, 2)
 	o.settle()
-	for _, n := range list {
-		n.wants(t, Active)
-		if n.expected != 5 {
-			t.Errorf("member %d expects %d votes", n.id, n.expected)
-		}
-	}
+	list[0].wants(t, Active)
+}
+
+// TestDownscaleAlone: the others have said goodbye, and so nobody is elsewhere; it takes a quorum all the
+// same, as they may come back.
+func TestDownscaleAlone(t *testing.T) {
+	o := &nodes{order: newOrder(t, 1)}
+	list := o.run(downscale, 1, 2, 3)
+	o.settle()
+	o.quit(list[2])
+	o.settle()
+	o.quit(list[1])
+	o.steps()
+	list[0].wants(t, Frozen)
+	o.run(downscale, 2, 3)
+	o.settle()
+	list[0].wants(t, Active)
 }

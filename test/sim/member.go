@@ -45,7 +45,9 @@ func (w *world) start(slot int) *member {
 	m.ring = ring
 	var id cluster.ID
 	id[0], id[1] = byte(slot+1), byte(w.pid)
-	cfg := cluster.Config{Self: m.id, ClusterID: id, Quorum: w.quorum, FormDelay: 150 * time.Millisecond,
+	quorum := w.quorum
+	quorum.Tracked = w.tracked[slot]
+	cfg := cluster.Config{Self: m.id, ClusterID: id, Quorum: quorum, FormDelay: 150 * time.Millisecond,
 		Grace: 300 * time.Millisecond, Memory: poison{}, Broker: broker.Config{Memory: poison{}, Shards: 1 + slot%3}}
 	if w.disks != nil {
 		d := w.disks[slot]
@@ -119,6 +121,9 @@ func (m *member) settle() {
 	}
 	for _, ev := range r.Events {
 		m.w.logf("%d: event %d from %x %s", m.slot+1, ev.Kind, uint64(ev.Member), ev.Text)
+		if ev.Kind == cluster.EventTracked {
+			m.w.tracked[m.slot] = m.node.Tracked()
+		}
 		if ev.Kind == cluster.EventJoined {
 			m.active = true
 		}
@@ -183,13 +188,7 @@ func (m *member) dropClients() {
 // close.
 func (w *world) crash(m *member) {
 	w.logf("crash %d", m.slot+1)
-	w.ringSeq[m.slot] = m.ring.Config.Totem.RingSeq
-	m.ring.Crash()
-	w.members[m.slot] = nil
-	if w.disks != nil {
-		w.disks[m.slot].Crash()
-	}
-	w.mesh.members(m.id, nil)
+	w.remove(m)
 	for _, o := range w.members {
 		if o != nil && w.reaches(o.slot, m.slot) {
 			if w.net.Rand.IntN(8) > 0 {
@@ -199,4 +198,25 @@ func (w *world) crash(m *member) {
 			o.touch()
 		}
 	}
+}
+
+// quit has a member say goodbye, for which it has some time.
+func (w *world) quit(m *member) {
+	w.logf("quit %d", m.slot+1)
+	m.ring.Machine.Leave(w.net.Now())
+	m.ring.Do()
+	w.run(w.pause())
+	if w.members[m.slot] == m {
+		w.remove(m)
+	}
+}
+
+func (w *world) remove(m *member) {
+	w.ringSeq[m.slot] = m.ring.Config.Totem.RingSeq
+	m.ring.Crash()
+	w.members[m.slot] = nil
+	if w.disks != nil {
+		w.disks[m.slot].Crash()
+	}
+	w.mesh.members(m.id, nil)
 }

@@ -49,12 +49,13 @@ func TestSeeds(t *testing.T) {
 
 // live is one short life.
 func live(t *testing.T, seed uint64, trace bool) {
-	size := []int{5, 3, 4, 3, 5, 2, 4, 3}[seed%8]
+	size := []int{5, 3, 4, 3, 5, 2, 4, 5}[seed%8]
 	w := newWorld(t, seed, size, trace)
 	w.quorum = map[uint64]cluster.Quorum{
 		4: {Expected: 5, WaitForAll: true, LastManStanding: true, Window: 100 * time.Millisecond},
 		5: {Expected: 2, WaitForAll: true, TwoNode: true},
 		6: {Expected: 4, TieBreaker: cluster.TieLowest},
+		7: {Expected: 2, AllowDownscale: true, Tracking: true},
 	}[seed%8]
 	for i := range size {
 		w.start(i)
@@ -94,6 +95,8 @@ func (w *world) act() {
 		w.part()
 	case k < 5:
 		w.heal()
+	case k < 12 && w.quorum.AllowDownscale && w.united() && m != nil && r.IntN(3) > 0:
+		w.quit(m)
 	case k < 7 && w.disks != nil:
 		for _, x := range w.members {
 			if x != nil {
@@ -133,6 +136,20 @@ func (w *world) act() {
 			}
 		}
 	}
+}
+
+// united tells whether one that leaves leaves two at the least, all of which have the state.
+func (w *world) united() bool {
+	up := 0
+	for _, m := range w.members {
+		if m != nil && m.node.State() != cluster.Active {
+			return false
+		}
+		if m != nil {
+			up++
+		}
+	}
+	return up > 2 && w.whole()
 }
 
 // calm tells whether one more blow leaves somebody with the state: all are active and the

@@ -27,6 +27,7 @@ type world struct {
 	published int
 	meshDelay time.Duration // longest
 	quorum    cluster.Quorum
+	tracked   []int          // what each slot has kept of what was expected
 	large     bool           // some messages are of many packets
 	limited   bool           // a queue refuses what is too much for it
 	disks     []*faulty.Disk // of each slot, in a world that has them: then all may die at once
@@ -40,7 +41,7 @@ const queues = 2
 
 func newWorld(t testing.TB, seed uint64, size int, trace bool) *world {
 	w := &world{t: t, seed: seed, net: ringtest.New(seed), members: make([]*member, size),
-		ringSeq: make([]uint64, size), side: make([]int, size), trace: trace}
+		ringSeq: make([]uint64, size), tracked: make([]int, size), side: make([]int, size), trace: trace}
 	w.mesh = &mesh{w: w}
 	w.meshDelay = []time.Duration{400 * time.Microsecond, 5 * time.Millisecond, 60 * time.Millisecond}[w.net.Rand.IntN(3)]
 	w.large = w.net.Rand.IntN(6) == 0

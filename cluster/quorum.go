@@ -27,8 +27,8 @@ type Quorum struct {
 	Window          time.Duration
 	// AllowDownscale: who leaves cleanly is not expected any more, down to Expected. It takes Tracking.
 	AllowDownscale bool
-	// Tracking: a cluster is not founded, and goes on from its stores, only with a quorum of as many
-	// votes as a member ever saw expected, which it keeps; Tracked is what it has kept.
+	// Tracking: a cluster is founded only with a quorum of as many votes as one of its members ever
+	// saw expected, which it keeps; Tracked is what it has kept.
 	Tracking bool
 	Tracked  int
 	// TieBreaker tells which half goes on where a cluster falls into two.

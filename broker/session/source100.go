@@ -102,7 +102,7 @@ func (l *link100) resolveSource() *failure100 {
 
 // subscribeExchange makes a queue, binds it and consumes it. A source that is to outlive
 // its link (durable, or never to expire) has a queue named after container and link, which
-// is there until the link is closed and not just detached.
+// is there until the link is closed and not just detached. The client is told which it is.
 func (l *link100) subscribeExchange(r *resolved100, filter *filter100) *failure100 {
 	p, src := l.s.p, &l.attach.source
 	// The link's queue has a copy of each message already. Were it browsed, they would never leave it.
@@ -133,8 +133,10 @@ func (l *link100) subscribeExchange(r *resolved100, filter *filter100) *failure1
 		})
 		l.wire()
 		l.delete, l.keep = bind.Target, true
+		src.ExpiryPolicy, src.Timeout = "never", 0
 	} else {
 		bind.Target = l.declareTemporary(true)
+		src.ExpiryPolicy, src.Timeout = "link-detach", 0
 	}
 	p.c.req.Bind(&bind)
 	l.wire()

@@ -195,6 +195,11 @@ func TestStartSaysWhatIsWrong(t *testing.T) {
 	}
 	defer held.Close()
 	port := fmt.Sprint(busy.Addr().(*net.TCPAddr).Port)
+	damaged := t.TempDir()
+	startBroker(t, "--data-dir", damaged, "--auth=no").Stop()
+	if err := os.WriteFile(filepath.Join(damaged, "journal", "newest"), []byte("none\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		args []string
 		want string
@@ -204,6 +209,8 @@ func TestStartSaysWhatIsWrong(t *testing.T) {
 		{[]string{"--no-data-dir", "--auth=no", "--cluster-name=x", "--bindnetaddr=203.0.113.9"}, "use one of: lo"},
 		{[]string{"--no-data-dir", "--auth=no", "--cluster-name=x", "--bindnetaddr=127.0.0.1", "--mcastaddr=ff15::1"}, "of different families"},
 		{[]string{"--no-data-dir", "--auth=no", "--cluster-name=x", "--bindnetaddr=127.0.0.1", "--token=1ms"}, "token"},
+		{[]string{"--data-dir", damaged, "--auth=no"}, "qpid-cluster journal repair " + damaged},
+		{[]string{"--data-dir", damaged, "--auth=no", "--cluster-name=x", "--bindnetaddr=127.0.0.1"}, "qpid-cluster store " + damaged + " --clear"},
 	} {
 		o, err := config.Load(append([]string{"--config=/dev/null", "--ring-config=", "-p0", "--interface=127.0.0.1"}, c.args...), nil)
 		if err != nil {

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -51,7 +52,7 @@ func (b *Broker) recover(log *slog.Logger) error {
 	n := b.engine.node
 	r, err := n.Recover(b.engine.now())
 	if err != nil {
-		return fmt.Errorf("store %s: %w", b.opts.StoreDir, err)
+		return b.unrecovered(err)
 	}
 	if r.Cluster != b.store.Cluster && r.Cluster != (journal.UUID{}) && b.store.Cluster != (journal.UUID{}) {
 		return fmt.Errorf("Cluster-ID mismatch. Stores belong to different clusters. %s is of cluster %s by its file %q, and its journal is of cluster %s: put the files back that belong together, or begin an empty store with --truncate yes", //nolint:staticcheck // the original's words
@@ -66,6 +67,18 @@ func (b *Broker) recover(log *slog.Logger) error {
 		log.Log(context.Background(), logging.Notice, text)
 	}
 	return nil
+}
+
+// unrecovered says what to do about a store that cannot be recovered.
+func (b *Broker) unrecovered(err error) error {
+	dir := b.opts.StoreDir
+	if corrupt := (*journal.CorruptError)(nil); !errors.As(err, &corrupt) {
+		return fmt.Errorf("store %s: %w", dir, err)
+	}
+	if b.opts.ClusterName == "" {
+		return fmt.Errorf("store %s: %w; qpid-cluster journal repair %s tells what can be done", dir, err, dir)
+	}
+	return fmt.Errorf("store %s: %w; if other members have what it had, clear it with qpid-cluster store %s --clear, and the broker gets everything from them; else qpid-cluster journal repair %s tells what can be done", dir, err, dir, dir)
 }
 
 // keepIdentity has the store say of which cluster it is, and that its broker runs.

@@ -21,12 +21,12 @@ var errDamaged = errors.New("the journal is damaged: qpid-cluster journal repair
 
 // newJournalCommand returns "journal" with its commands.
 func newJournalCommand() *cobra.Command {
-	cmd := &cobra.Command{
+	cmd := group(&cobra.Command{
 		Use:   "journal",
 		Short: "Look at the journal of a broker that does not run, and repair it",
 		Long: "Look at the journal in a broker's --store-dir, which is its --data-dir by default, and repair it.\n" +
 			"The broker must not run.",
-	}
+	})
 	asJSON := cmd.PersistentFlags().Bool("json", false, "print JSON")
 	ls := &cobra.Command{Use: "ls DIR", Short: "List segments and checkpoints", Args: cobra.ExactArgs(1)}
 	runs := ls.Flags().Bool("runs", false, "list each segment's runs, too")

@@ -27,6 +27,8 @@ func TestJournal(t *testing.T) {
 		}
 	}
 	step("", "ls DIR/none", "no such file", true)
+	step("", "verfy DIR", "unknown command", true)
+	step("", "", "Available Commands", false)
 	step("", "verify DIR", "0 segments", false)
 	step("", "repair DIR", "nothing to repair", false)
 	segment := filepath.Join(s.Journal, "00000001.segment")

@@ -24,6 +24,14 @@ func main() {
 	}
 }
 
+// group makes a command that has only others below it show them, and refuse any that is none of them: a
+// script is not to take a misspelt "verify" for one that found nothing.
+func group(c *cobra.Command) *cobra.Command {
+	c.Args = cobra.NoArgs
+	c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+	return c
+}
+
 // newCommand returns qpid-cluster with all its commands.
 func newCommand() *cobra.Command {
 	root := &cobra.Command{

@@ -33,13 +33,13 @@ type userCommand struct {
 // newUserCommand returns "user" with its commands: who may connect to a broker.
 func newUserCommand() *cobra.Command {
 	u := &userCommand{}
-	cmd := &cobra.Command{
+	cmd := group(&cobra.Command{
 		Use:   "user",
 		Short: "Change who may connect",
 		Long: "Change who may connect: the names and SCRAM-SHA-256 keys in a broker's users file.\n" +
 			"A running broker sees a change within a second. Each member of a cluster has its\n" +
 			"own file: copy it to the others.",
-	}
+	})
 	flags := cmd.PersistentFlags()
 	flags.StringVar(&u.file, "users-file", "", "`FILE` with the users, as the broker's option of that name")
 	flags.StringVar(&u.dataDir, "data-dir", brokerDataDir(), "`DIR` of the broker, where its users file is by default")

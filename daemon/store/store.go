@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -193,8 +194,12 @@ func Find(dir string) (string, error) {
 		if _, err := os.Stat(filepath.Join(d, identityName)); err == nil {
 			return d, nil
 		}
-		if files, err := ours(d); err == nil && len(files) > 0 {
+		files, err := ours(d)
+		if err == nil && len(files) > 0 {
 			return d, nil
+		}
+		if errors.Is(err, fs.ErrPermission) {
+			return "", fmt.Errorf("cannot look for a store: %w; do it as root, or as the broker's user", err)
 		}
 	}
 	if _, err := os.Stat(dir); err != nil {

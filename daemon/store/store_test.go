@@ -4,12 +4,40 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/qpidd-cluster/qpidd-cluster/journal"
 	"github.com/qpidd-cluster/qpidd-cluster/journal/disk"
 )
+
+// TestNoRightToLook: what may not be looked at is not said to be missing.
+func TestNoRightToLook(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := Open(dir, false, random()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0); err != nil {
+		t.Fatal(err)
+	}
+	defer os.Chmod(dir, 0o700)
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	own, err := unix.SetfsuidRetUid(65534)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = Show(dir)
+	if err := unix.Setfsuid(own); err != nil {
+		t.Fatal(err)
+	}
+	if err == nil || !strings.Contains(err.Error(), "permission denied") || strings.Contains(err.Error(), "there is no store") {
+		t.Error(err)
+	}
+}
 
 // random is none: each id differs from the one before.
 func random() func([]byte) {

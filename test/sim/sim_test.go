@@ -76,15 +76,6 @@ func live(t *testing.T, seed uint64, trace bool) {
 	w.finish()
 }
 
-// pause is how long nothing is done: mostly less than a token's round trips under way take,
-// at times longer than it takes to notice that members are gone.
-func (w *world) pause() time.Duration {
-	if w.net.Rand.IntN(100) < 8 || !w.whole() && w.net.Rand.IntN(100) < 30 {
-		return time.Duration(w.net.Rand.IntN(900)) * time.Millisecond
-	}
-	return time.Duration(w.net.Rand.IntN(20000)) * time.Microsecond
-}
-
 // act does one thing to the cluster or lets a client do one.
 func (w *world) act() {
 	r := w.net.Rand

@@ -185,3 +185,12 @@ func (w *world) rest() {
 	}
 	w.t.Fatalf("seed %d: the cluster does not come to rest within 20 s", w.seed)
 }
+
+// pause is how long nothing is done: mostly less than a token's round trips under way take,
+// at times longer than it takes to notice that members are gone.
+func (w *world) pause() time.Duration {
+	if w.net.Rand.IntN(100) < 8 || !w.whole() && w.net.Rand.IntN(100) < 30 {
+		return time.Duration(w.net.Rand.IntN(900)) * time.Millisecond
+	}
+	return time.Duration(w.net.Rand.IntN(20000)) * time.Microsecond
+}

@@ -120,7 +120,12 @@ func (c *Checker) onView(l *life, v *cpg.View) {
 	if len(v.Members) != len(v.Transitional)+len(v.Joined) {
 		c.fault(l, "view %v: members are not the transitional and the joined", v)
 	}
-	l.stages = append(l.stages, stage{view: v, key: fmt.Sprint(v.Ring, v.Members)})
+	// Who comes into the group and leaves it again in one ring brings the same view twice, to all in it.
+	key := fmt.Sprint(v.Ring, v.Members)
+	for l.find(key) >= 0 {
+		key += "'"
+	}
+	l.stages = append(l.stages, stage{view: v, key: key})
 }
 
 func (c *Checker) onMessage(l *life, e *cpg.Event) {

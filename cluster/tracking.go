@@ -78,7 +78,7 @@ func (n *Node) known() int {
 // expected any more, that is those that took part in its last view, or their stores: a majority of them
 // is in any part that went on. Others could make two parts of that view a majority each.
 func (n *Node) voters(best *hello, holders []broker.MemberID) []broker.MemberID {
-	if !n.cfg.Quorum.AllowDownscale {
+	if q := &n.cfg.Quorum; !q.AllowDownscale && !q.LastManStanding {
 		return holders
 	}
 	return filter(holders, func(m broker.MemberID) bool {

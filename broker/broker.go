@@ -36,6 +36,7 @@ type Broker struct {
 	queues    map[string]*Queue
 	byID      map[QueueID]*Queue
 	order     []*Queue // all queues that are not gone, in order of declaration
+	ties      ties
 	shards    []*shard
 	members   []MemberID // those that take part, sorted
 	ports     map[ConnID]*Port
@@ -72,6 +73,7 @@ func (b *Broker) Reset() {
 	}
 	b.exchanges = map[string]*exchange{}
 	b.queues, b.byID, b.order = map[string]*Queue{}, map[QueueID]*Queue{}, nil
+	b.ties = ties{}
 	b.members, b.early, b.proposals, b.applied = nil, nil, nil, 0
 	b.earlyFrom = map[MemberID]int{}
 	b.carrier, b.graves = carrier{}, nil

@@ -24,6 +24,7 @@ func (b *Broker) subscribe(e *Entry, from Origin, r *Reader) *Result {
 		}
 	}
 	q.consumers = append(q.consumers, consumer{origin: from, id: id, exclusive: exclusive, browse: browse})
+	b.ties.add(from, q)
 	q.hadConsumer = true
 	q.lastUse, q.usedAt = e.Index, e.Now
 	if p := b.ports[from.Conn]; from.Member == b.cfg.Self && p != nil {
@@ -113,11 +114,16 @@ func (q *Queue) dropGone(l *local) {
 
 // connClosed ends what a connection had: its exclusive queues and its consumers.
 func (b *Broker) connClosed(e *Entry, from Origin) {
-	b.dropOwned(e, func(o Origin) bool { return o == from })
+	b.dropOf(e, b.ties.take(from), func(o Origin) bool { return o == from })
 }
 
 func (b *Broker) dropOwned(e *Entry, gone func(Origin) bool) {
-	for _, q := range slices.Clone(b.order) {
+	b.ties.forget(gone)
+	b.dropOf(e, slices.Clone(b.order), gone)
+}
+
+func (b *Broker) dropOf(e *Entry, queues []*Queue, gone func(Origin) bool) {
+	for _, q := range queues {
 		switch {
 		case q.deleted || q.draining:
 		case q.options.Exclusive && gone(q.owner):

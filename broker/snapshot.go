@@ -366,6 +366,12 @@ func (b *Broker) restoreQueue(r *Reader, now time.Duration) *Queue {
 			id:     ConsumerID(r.Uint()), exclusive: r.bool(), browse: r.bool(),
 		})
 	}
+	if q.options.Exclusive {
+		b.ties.add(q.owner, q)
+	}
+	for i := range q.consumers {
+		b.ties.add(q.consumers[i].origin, q)
+	}
 	b.byID[q.id] = q
 	b.order = append(b.order, q)
 	if !q.draining {

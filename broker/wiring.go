@@ -31,6 +31,7 @@ func (b *Broker) queueDeclare(e *Entry, from Origin, r *Reader) *Result {
 	q := &Queue{id: QueueID(e.Index), name: name, options: o, shard: b.shardOf(name), lastUse: e.Index}
 	if o.Exclusive {
 		q.owner = from
+		b.ties.add(from, q)
 	}
 	q.dispatcher, q.epoch, q.usedAt = e.From, e.Index, e.Now
 	b.addQueue(q)

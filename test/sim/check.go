@@ -118,9 +118,10 @@ func (k *check) step() {
 }
 
 // together tells whether two members are in the same view: one that is cut off and has not
-// noticed may differ by what only it has delivered.
+// noticed may differ by what only it has delivered, and one that has said goodbye knows the view
+// that is without it.
 func (k *check) together(a, b *member) bool {
-	return slices.Equal(a.view, b.view) && slices.Contains(a.view, b.id) && k.w.reaches(a.slot, b.slot)
+	return slices.Equal(a.view, b.view) && slices.Contains(a.view, a.id) && slices.Contains(a.view, b.id) && k.w.reaches(a.slot, b.slot)
 }
 
 // holders checks that no two clients of members in one view hold the same message.

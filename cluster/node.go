@@ -204,6 +204,9 @@ type MemberStatus struct {
 	State State
 }
 
+// ID is the cluster's.
+func (n *Node) ID() ID { return n.id }
+
 // Status describes the cluster.
 func (n *Node) Status() Status {
 	s := Status{ID: n.id, State: n.state, Index: n.index, Log: n.log.Stats()}

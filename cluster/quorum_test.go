@@ -119,11 +119,11 @@ func TestMajorityFounds(t *testing.T) {
 	a.wants(t, Joining)
 	o.startWith(2, q)
 	o.settle()
-	id := a.Status().ID
+	id := a.ID()
 	o.startWith(3, q)
 	o.settle()
 	for _, n := range o.live() {
-		if n.Status().ID != id {
+		if n.ID() != id {
 			t.Errorf("member %d is of another cluster", n.id)
 		}
 	}

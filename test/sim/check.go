@@ -95,7 +95,7 @@ func (k *check) step() {
 	chains := map[position]*member{}
 	for _, m := range active {
 		i, chain := m.node.Position()
-		p := position{m.node.Status().ID, i}
+		p := position{m.node.ID(), i}
 		o := chains[p]
 		if o == nil {
 			chains[p] = m

@@ -53,13 +53,16 @@ func (b *Broker) cancel(e *Entry, from Origin, r *Reader) *Result {
 	if r.Err != nil {
 		return nil
 	}
-	for _, q := range b.order {
-		for i := range q.consumers {
-			if c := &q.consumers[i]; c.origin == from && c.id == id {
-				b.removeConsumers(e, q, func(d *consumer) bool { return d == c })
-				return &Result{}
-			}
+	is := func(c *consumer) bool { return c.origin == from && c.id == id }
+	// The first that was declared, as all members have to take the same, whatever order their ties are in.
+	var of *Queue
+	for _, q := range b.ties[from] {
+		if (of == nil || q.id < of.id) && slices.ContainsFunc(q.consumers, func(c consumer) bool { return is(&c) }) {
+			of = q
 		}
+	}
+	if of != nil {
+		b.removeConsumers(e, of, is)
 	}
 	return &Result{}
 }

@@ -63,7 +63,7 @@ func TestEndLeavesNothing(t *testing.T) {
 	}
 }
 
-// TestEndAmongManyQueues ends connections where there are many queues that are none of theirs. When a member
+// TestEndAmongManyQueues cancels consumers and ends connections where there are many queues that are none of theirs. When a member
 // with a thousand clients was stopped, all members looked at each queue for each of them, and the ring stood.
 func TestEndAmongManyQueues(t *testing.T) {
 	const queues, conns, limit = 50000, 2000, 2 * time.Second
@@ -78,10 +78,16 @@ func TestEndAmongManyQueues(t *testing.T) {
 	}
 	began := time.Now()
 	for c := range conns {
+		var r Requests
+		r.Subscribe(&Subscribe{Conn: ConnID(c + 1), Consumer: 1, Queue: fmt.Sprint(c)})
+		r.Cancel(&Cancel{Conn: ConnID(c + 1), Consumer: 1})
+		for i := range r.List {
+			o.apply(m, r.Data(&r.List[i]))
+		}
 		w := BeginEntry(nil, KindConnClosed, ConnID(c+1))
 		o.apply(m, w.End())
 	}
 	if took := time.Since(began); took > limit {
-		t.Errorf("the end of %d connections took %v", conns, took)
+		t.Errorf("the last cancel and the end of %d connections took %v", conns, took)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -79,6 +80,13 @@ func (r *record) printTargets(w io.Writer) {
 		}
 		fmt.Fprintf(w, "%-6s %-50s %8.2f, wanted %s\n", word, t.Name, t.Figure, t.Want)
 	}
+}
+
+// middle is the median of a list.
+func middle(list []float64) float64 {
+	list = slices.Sorted(slices.Values(list))
+	n := len(list)
+	return (list[(n-1)/2] + list[n/2]) / 2
 }
 
 // keep writes results to a file.

@@ -1,11 +1,11 @@
 package main
 
 import (
+	"slices"
 	"cmp"
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 )
 
@@ -97,11 +97,6 @@ func (r *ringResults) latency(system string) (l ringLatency) {
 		l.P50, l.P99 = middle(p50), middle(p99)
 	}
 	return l
-}
-
-func middle(list []float64) float64 {
-	slices.Sort(list)
-	return list[len(list)/2]
 }
 
 func (r *ringResults) print(w io.Writer) {

@@ -1,11 +1,11 @@
 package main
 
 import (
-	"slices"
 	"cmp"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 )
 

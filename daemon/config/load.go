@@ -120,8 +120,10 @@ func fromFile(f *pflag.FlagSet, path string, set map[string]bool) error {
 	lines := bufio.NewScanner(file)
 	here := map[string]bool{}
 	for n := 1; lines.Scan(); n++ {
-		// Editors of other systems mark UTF-8 with it, where nobody sees it.
-		line := strings.TrimSpace(strings.TrimPrefix(lines.Text(), "\ufeff"))
+		line := strings.TrimSpace(lines.Text())
+		if n == 1 { // editors of other systems mark UTF-8 there, where nobody sees it
+			line = strings.TrimSpace(strings.TrimPrefix(line, "\ufeff"))
+		}
 		if line == "" || line[0] == '#' {
 			continue
 		}

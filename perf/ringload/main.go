@@ -103,6 +103,7 @@ func run() error {
 	setup := totem.Config{
 		Node: m.node, RingSeq: uint64(time.Now().UnixMilli()), Nodes: t.members,
 		NetMTU: *mtu, MaxNetMTU: *most, WindowSize: *window, MaxMessages: *visit, Plain: *plain,
+		CancelTokenHoldOnRetransmit: !*plain, // as a broker without a file
 	}
 	if m.machine, err = cpg.New(cpg.Config{Group: "load", PID: uint32(os.Getpid()), Totem: setup}, monotonic()); err != nil {
 		return err

@@ -24,7 +24,7 @@ type buildOptions struct {
 
 func buildsCommand() *cobra.Command {
 	o := buildOptions{compareOptions: compareOptions{
-		turns: turns{5, 3 * time.Second, time.Second}, ours: ours{Dir: "/dev/shm"}, AckEvery: load.Defaults().AckEvery,
+		turns: turns{5, 3 * time.Second, time.Second}, common: common{Dir: "/dev/shm"}, AckEvery: load.Defaults().AckEvery,
 	}}
 	c := &cobra.Command{
 		Use:     "builds NAME=BINARY[,VARIABLE=VALUE...] ...",

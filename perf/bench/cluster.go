@@ -30,7 +30,7 @@ const (
 // compareOptions are what systems are compared by.
 type compareOptions struct {
 	turns
-	ours
+	common
 	Systems  []string
 	Rate     float64
 	Profile  string
@@ -64,7 +64,7 @@ func (o *compareOptions) cells() []cell {
 func clusterCommand() *cobra.Command {
 	o := compareOptions{
 		Systems: []string{qpidd, rabbitmq, natsName}, turns: turns{3, 5 * time.Second, 2 * time.Second}, Rate: 200,
-		ours:    ours{Binary: "bin/qpidd", Dir: "/dev/shm", Output: "perf/results/cluster.json"},
+		common:  common{Binary: "bin/qpidd", Dir: "/dev/shm", Output: "perf/results/cluster.json"},
 		Profile: "perf/results/cluster-profile.txt", AckEvery: load.Defaults().AckEvery,
 	}
 	c := benchCommand("cluster", "Three brokers against RabbitMQ's quorum queues and JetStream, three nodes each", o.run)
@@ -79,7 +79,7 @@ func (o *compareOptions) compareFlags(f *pflag.FlagSet) {
 	f.StringSliceVar(&o.Systems, "systems", o.Systems, "which to run; the targets need all")
 	o.turns.flags(f)
 	f.IntVar(&o.AckEvery, "ack-every", o.AckEvery, "consumers acknowledge so many at once")
-	o.ours.flags(f, "the files of all, in memory so that no disk is measured,")
+	o.common.flags(f, "the files of all, in memory so that no disk is measured,")
 }
 
 // system is a running cluster with the protocol it is spoken to in.

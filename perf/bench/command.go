@@ -46,14 +46,14 @@ func (o output) keep(res interface{ print(io.Writer) }, to io.Writer) error {
 	return keep(string(o), res)
 }
 
-// ours is the broker that is measured, where its files go, and where the results.
-type ours struct {
+// common is which broker is measured, where its files go, and where the results.
+type common struct {
 	Binary string
 	Dir    string
 	Output output
 }
 
-func (o *ours) flags(f *pflag.FlagSet, files string) {
+func (o *common) flags(f *pflag.FlagSet, files string) {
 	f.StringVar(&o.Binary, "qpidd", o.Binary, "the broker of this tree")
 	f.StringVar(&o.Dir, "dir", o.Dir, "where "+files+" go")
 	o.Output.flag(f)

@@ -27,7 +27,7 @@ type failoverOptions struct {
 	Before  time.Duration
 	After   time.Duration
 	members int
-	ours
+	common
 }
 
 // wantGap is what clients of the survivors may notice at most.
@@ -39,7 +39,7 @@ const wantView = 100
 func failoverCommand() *cobra.Command {
 	o := failoverOptions{
 		Cycles: 2, Rate: 1000, WarmUp: time.Second, Before: time.Second, After: 3 * time.Second, members: 3,
-		ours: ours{Binary: "bin/qpidd", Dir: "/dev/shm", Output: "perf/results/failover.json"},
+		common: common{Binary: "bin/qpidd", Dir: "/dev/shm", Output: "perf/results/failover.json"},
 	}
 	c := benchCommand("failover", "What clients notice when a member is killed", o.run)
 	f := c.Flags()

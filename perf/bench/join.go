@@ -26,7 +26,7 @@ type joinOptions struct {
 	Rounds   int
 	Rate     float64
 	Quiet    time.Duration
-	ours
+	common
 }
 
 // wantWait is how long a client of the others may wait at most, in milliseconds: half of what it takes
@@ -35,7 +35,7 @@ const wantWait = 500
 
 func joinCommand() *cobra.Command {
 	o := joinOptions{Messages: 2_000_000, Size: 1024, Rounds: 2, Rate: 500, Quiet: 5 * time.Second,
-		ours: ours{Binary: "bin/qpidd", Dir: ".", Output: "perf/results/join.json"}}
+		common: common{Binary: "bin/qpidd", Dir: ".", Output: "perf/results/join.json"}}
 	c := benchCommand("join", "What clients notice when a member joins a cluster with a deep queue", o.run)
 	f := c.Flags()
 	f.Uint64Var(&o.Messages, "messages", o.Messages, "in the deep queue")

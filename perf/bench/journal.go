@@ -24,7 +24,7 @@ type journalOptions struct {
 	Rounds   int
 	Seconds  float64
 	Messages int
-	ours
+	common
 }
 
 // What is asked of the journal.
@@ -42,7 +42,7 @@ var appendSizes = []int{1 << 10, 16 << 10, 256 << 10}
 var publishers = []int{1, 16, 128}
 
 func journalCommand() *cobra.Command {
-	o := journalOptions{Rounds: 3, Seconds: 3, Messages: 10_000_000, ours: ours{Binary: "bin/qpidd", Dir: ".", Output: "perf/results/journal.json"}}
+	o := journalOptions{Rounds: 3, Seconds: 3, Messages: 10_000_000, common: common{Binary: "bin/qpidd", Dir: ".", Output: "perf/results/journal.json"}}
 	c := benchCommand("journal", "The journal against fio on the same file system", o.run)
 	f := c.Flags()
 	f.IntVar(&o.Rounds, "rounds", o.Rounds, "how often each is measured, by turns")

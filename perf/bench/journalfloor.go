@@ -31,10 +31,10 @@ const (
 )
 
 func floorCommand() *cobra.Command {
-	c := benchCommand("floor", "A server that flushes and answers, for the journal's benchmark", nil)
-	c.Hidden, c.Args = true, cobra.ExactArgs(1)
-	c.RunE = func(_ *cobra.Command, args []string) error { return serveFloor(args[0]) }
-	return c
+	return &cobra.Command{
+		Use: "floor FILE", Short: "A server that flushes and answers, for the journal's benchmark", Hidden: true, Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error { return serveFloor(args[0]) },
+	}
 }
 
 // serveFloor says where it listens, and serves until its standard input ends.

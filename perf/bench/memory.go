@@ -22,7 +22,7 @@ type memoryOptions struct {
 	Count uint64
 	Size  int
 	Rest  time.Duration
-	ours
+	common
 }
 
 // What a million messages of 1 KiB may cost each member.
@@ -35,7 +35,7 @@ const (
 func memoryCommand() *cobra.Command {
 	o := memoryOptions{
 		Count: 1_000_000, Size: 1024, Rest: 5 * time.Second,
-		ours: ours{Binary: "bin/qpidd", Dir: "/dev/shm", Output: "perf/results/memory.json"},
+		common: common{Binary: "bin/qpidd", Dir: "/dev/shm", Output: "perf/results/memory.json"},
 	}
 	c := benchCommand("memory", "What queued messages cost", o.run)
 	f := c.Flags()

@@ -24,7 +24,7 @@ func standaloneCells() []cell {
 func standaloneCommand() *cobra.Command {
 	o := compareOptions{
 		Systems: []string{qpidd, rabbitmq}, turns: turns{3, 3 * time.Second, time.Second},
-		ours:     ours{Binary: "bin/qpidd", Dir: "/dev/shm", Output: "perf/results/standalone.json"},
+		common:   common{Binary: "bin/qpidd", Dir: "/dev/shm", Output: "perf/results/standalone.json"},
 		AckEvery: load.Defaults().AckEvery, alone: true,
 	}
 	c := benchCommand("standalone", "One broker without a cluster, against RabbitMQ with a classic queue", o.run)
